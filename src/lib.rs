@@ -1,0 +1,15 @@
+//! Donet: a thread-per-core server for massively multiplayer worlds that speaks DoNet.
+//!
+//! `docs/ARCHITECTURE.md` has the map and the invariants; each module's header says what it decides and what it must
+//! never do.
+
+pub mod client_agent;
+pub mod config;
+pub mod database_server;
+pub mod database_state_server;
+pub mod event_logger;
+pub mod metrics;
+pub mod outbox;
+pub mod reason;
+pub mod state_server;
+pub mod wire;

@@ -1,0 +1,12 @@
+//! Executors, placement, mesh and turns: the thread-per-core, shared-nothing ground on which the roles stand.
+//!
+//! The only crate that names glommio. It knows nothing of messages, contracts or roles: an application implements
+//! [`Shard`], and each executor drives one instance of it in turns (design §3). What crosses executors goes through the
+//! [`mesh`]; what reaches the outside leaves only after the turn that made it is committed.
+
+mod app;
+pub mod mesh;
+pub mod placement;
+
+pub use app::{Close, CloseCause, ConnectionId, ConnectionOptions, Input, ListenerId, Shard, ShardId, Socket, SocketKind, Turn};
+pub use placement::shard_of;

@@ -1,0 +1,218 @@
+//! What an application of this crate is: the trait [`Shard`], the inputs it gets, the [`Turn`] it acts through.
+
+use bytes::Bytes;
+use std::net::{SocketAddr, TcpStream};
+
+/// The most executors of one daemon: sets of executors are kept as bits.
+pub const MAX_SHARDS: usize = 128;
+
+/// One executor, numbered from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ShardId(pub u16);
+
+impl ShardId {
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// One connection of one executor. Numbers are not used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConnectionId(pub u64);
+
+/// A listening socket, by the number that the application gave it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ListenerId(pub u16);
+
+/// An accepted or dialled connection that no executor reads yet; it may be sent to another executor.
+#[derive(Debug)]
+pub struct Socket {
+    pub kind: SocketKind,
+    /// The other end.
+    pub peer: SocketAddr,
+    /// This end.
+    pub local: SocketAddr,
+}
+
+/// What lies beneath a [`Socket`].
+#[derive(Debug)]
+pub enum SocketKind {
+    /// A real connection, non-blocking.
+    Tcp(TcpStream),
+    /// A connection of the simulator, by its number.
+    Simulated(u64),
+}
+
+/// Limits of one connection.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ConnectionOptions {
+    /// Bytes that may wait to be sent; beyond it the connection ends with [`CloseCause::WriteBudget`]. 0 = no limit.
+    pub write_budget_bytes: usize,
+    /// How long nothing may be accepted by the peer while bytes wait, in microseconds. 0 = no limit.
+    pub write_timeout_us: u64,
+}
+
+/// How an application ends a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Close {
+    /// At once; what was not sent is lost.
+    Now,
+    /// Send what was written, shut down writing, then read and discard until the peer ends or so many microseconds
+    /// have passed, so that the last bytes arrive before a reset can destroy them.
+    Linger { us: u64 },
+}
+
+/// Why a connection ended without the application's doing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CloseCause {
+    /// The peer closed its end.
+    EndOfFile,
+    /// The operating system's text.
+    Error(String),
+    WriteBudget,
+    WriteTimeout,
+}
+
+/// What happens to an executor from outside the mesh.
+#[derive(Debug)]
+pub enum Input<E, T> {
+    /// A connection was accepted. It is neither read nor written before [`Turn::attach`].
+    Accepted { listener: ListenerId, socket: Socket },
+    /// The connection ended; its id is gone.
+    Closed { connection: ConnectionId, cause: CloseCause },
+    Timer(T),
+    /// From a thread that is no executor: a database completion, a signal.
+    External(E),
+}
+
+/// One executor's part of the application: its partition of every role.
+///
+/// Handlers run to completion, one at a time; they never wait.
+pub trait Shard: 'static {
+    /// What crosses executors.
+    type Message: Send + 'static;
+    /// What other threads send in.
+    type External: Send + 'static;
+    /// What comes back when a timer fires.
+    type Timer: 'static;
+
+    /// Once, before anything else.
+    fn on_start(&mut self, turn: &mut Turn<Self>);
+
+    /// A message from an executor, this one included.
+    fn on_message(&mut self, from: ShardId, message: Self::Message, turn: &mut Turn<Self>);
+
+    /// Bytes of a connection, borrowed. Returns how many were used; the rest is offered again with the next bytes, or
+    /// after [`Turn::resume`] when the application had called [`Turn::pause`].
+    fn on_received(&mut self, connection: ConnectionId, bytes: &[u8], turn: &mut Turn<Self>) -> usize;
+
+    fn on_input(&mut self, input: Input<Self::External, Self::Timer>, turn: &mut Turn<Self>);
+}
+
+/// What a handler may do. Nothing of it happens before the turn ends; bytes leave when the turn is committed.
+pub struct Turn<S: Shard + ?Sized> {
+    pub(crate) shard: ShardId,
+    pub(crate) shards: usize,
+    pub(crate) now_us: u64,
+    pub(crate) next_connection: u64,
+    /// Messages to this executor: handled breadth first.
+    pub(crate) local: std::collections::VecDeque<S::Message>,
+    /// Messages to the others, one batch each.
+    pub(crate) remote: Vec<Vec<S::Message>>,
+    pub(crate) effects: Vec<Effect<S::Timer>>,
+}
+
+/// What a turn does outside the mesh, in order.
+#[derive(Debug)]
+pub(crate) enum Effect<T> {
+    Attach { connection: ConnectionId, socket: Socket, options: ConnectionOptions },
+    Write { connection: ConnectionId, bytes: Bytes },
+    Pause { connection: ConnectionId },
+    Resume { connection: ConnectionId },
+    Close { connection: ConnectionId, close: Close },
+    Timer { at_us: u64, timer: T },
+    SendPacket { to: SocketAddr, bytes: Bytes },
+    Stop,
+}
+
+impl<S: Shard + ?Sized> Turn<S> {
+    pub(crate) fn new(shard: ShardId, shards: usize) -> Self {
+        assert!(shards <= MAX_SHARDS);
+        Self {
+            shard,
+            shards,
+            now_us: 0,
+            next_connection: 1,
+            local: Default::default(),
+            remote: (0..shards).map(|_| Vec::new()).collect(),
+            effects: Vec::new(),
+        }
+    }
+
+    /// The executor that runs this turn.
+    pub fn shard(&self) -> ShardId {
+        self.shard
+    }
+
+    /// The number of executors.
+    pub fn shards(&self) -> usize {
+        self.shards
+    }
+
+    /// Microseconds of a monotonic clock, as of the beginning of the turn.
+    pub fn now_us(&self) -> u64 {
+        self.now_us
+    }
+
+    /// Sends a message to an executor, this one included. Messages to one executor arrive in the order sent.
+    pub fn send(&mut self, to: ShardId, message: S::Message) {
+        if to == self.shard {
+            self.local.push_back(message);
+        } else {
+            self.remote[to.index()].push(message);
+        }
+    }
+
+    /// Makes this executor serve a connection.
+    pub fn attach(&mut self, socket: Socket, options: ConnectionOptions) -> ConnectionId {
+        let connection = ConnectionId(self.next_connection);
+        self.next_connection += 1;
+        self.effects.push(Effect::Attach { connection, socket, options });
+        connection
+    }
+
+    /// Sends bytes; those of one connection and turn leave together, in order.
+    pub fn write(&mut self, connection: ConnectionId, bytes: Bytes) {
+        self.effects.push(Effect::Write { connection, bytes });
+    }
+
+    /// Stops reading a connection; what has been received and not used is kept.
+    pub fn pause(&mut self, connection: ConnectionId) {
+        self.effects.push(Effect::Pause { connection });
+    }
+
+    /// Offers what was kept, and reads on.
+    pub fn resume(&mut self, connection: ConnectionId) {
+        self.effects.push(Effect::Resume { connection });
+    }
+
+    /// Ends a connection. The application hears no more of it.
+    pub fn close(&mut self, connection: ConnectionId, close: Close) {
+        self.effects.push(Effect::Close { connection, close });
+    }
+
+    /// Gives `timer` back at or soon after `at_us`.
+    pub fn timer(&mut self, at_us: u64, timer: S::Timer) {
+        self.effects.push(Effect::Timer { at_us, timer });
+    }
+
+    /// Sends one UDP packet; a failure is counted, never reported.
+    pub fn send_packet(&mut self, to: SocketAddr, bytes: Bytes) {
+        self.effects.push(Effect::SendPacket { to, bytes });
+    }
+
+    /// Ends this executor after this turn.
+    pub fn stop(&mut self) {
+        self.effects.push(Effect::Stop);
+    }
+}

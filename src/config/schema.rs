@@ -1,0 +1,177 @@
+//! The tables and keys of the file, with their defaults (`spec/config.md`). Ranges and references between tables are
+//! checked in [`super::load`].
+
+use crate::wire::{Channel, Doid, Zone};
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// A checked configuration: every default filled in, every path absolute, every address resolved.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub daemon: Daemon,
+    pub global: Global,
+    pub shards: Shards,
+    pub admin: Admin,
+    pub uberdogs: Vec<Uberdog>,
+    pub message_director: Option<MessageDirector>,
+    pub client_agents: Vec<ClientAgent>,
+    pub state_servers: Vec<StateServer>,
+    pub database_servers: Vec<DatabaseServer>,
+    pub database_state_servers: Vec<DatabaseStateServer>,
+    pub event_loggers: Vec<EventLogger>,
+    /// What was accepted but is worth a line in the log.
+    pub warnings: Vec<String>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Daemon {
+    pub name: String,
+    pub id: Option<u32>,
+    /// `error`, `warn`, `info`, `debug`, `trace`, or a tracing filter.
+    pub log_level: String,
+}
+
+#[derive(Clone, Debug)]
+pub struct Global {
+    pub eventlogger: Option<SocketAddr>,
+    pub dc_files: Vec<PathBuf>,
+    pub dc_multiple_inheritance: bool,
+    pub dc_sort_inheritance_by_file: bool,
+    pub dc_virtual_inheritance: bool,
+    pub text: Text,
+}
+
+/// What strings may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Text {
+    Utf8,
+    Ascii,
+    Bytes,
+}
+
+#[derive(Clone, Debug)]
+pub struct Shards {
+    pub count: ShardCount,
+    pub pin: bool,
+    /// The CPUs to use, in order; empty = those that the process may use.
+    pub cpus: Vec<usize>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ShardCount {
+    Auto,
+    Count(usize),
+}
+
+#[derive(Clone, Debug)]
+pub struct Admin {
+    pub bind: Option<SocketAddr>,
+    pub token: Option<String>,
+    pub drain_deadline: Duration,
+}
+
+/// An object that exists by configuration (`protocol-md-ca-el.md` §3.7).
+#[derive(Clone, Debug)]
+pub struct Uberdog {
+    pub id: Doid,
+    pub class: String,
+    pub anonymous: bool,
+}
+
+#[derive(Clone, Debug)]
+pub struct MessageDirector {
+    pub bind: Vec<SocketAddr>,
+    pub upstream: Option<SocketAddr>,
+    pub upstream_reconnect: bool,
+    pub link_budget_bytes: usize,
+    pub link_stall_timeout: Duration,
+    /// CIDR blocks that may connect; empty = all.
+    pub allow: Vec<Cidr>,
+}
+
+/// A block of addresses: those that share the first `prefix_bits` bits with `address`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cidr {
+    pub address: std::net::IpAddr,
+    pub prefix_bits: u8,
+}
+
+#[derive(Clone, Debug)]
+pub struct ClientAgent {
+    pub bind: SocketAddr,
+    pub version_string: String,
+    pub dc_file_hash: Option<u32>,
+    pub channels: RangeInclusive<Channel>,
+    pub relocate: bool,
+    pub interest_permission: InterestPermission,
+    pub send_hash: bool,
+    pub send_version: bool,
+    /// 0 = no limit.
+    pub write_buffer_bytes: usize,
+    pub write_timeout: Option<Duration>,
+    pub heartbeat_timeout: Option<Duration>,
+    pub interest_timeout: Duration,
+    pub auth_timeout: Option<Duration>,
+    pub historical_ttl: Option<Duration>,
+    /// Zones that clients may open; empty = all.
+    pub interest_zones_allow: Vec<RangeInclusive<Zone>>,
+    pub interest_zones_deny: Vec<RangeInclusive<Zone>>,
+    pub leaving_owner: bool,
+    pub strict_entrance: bool,
+    pub eject_linger: Duration,
+    pub channel_quarantine: Duration,
+    pub flush_delay: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InterestPermission {
+    Enabled,
+    Visible,
+    Disabled,
+}
+
+#[derive(Clone, Debug)]
+pub struct StateServer {
+    pub control_channel: Channel,
+}
+
+#[derive(Clone, Debug)]
+pub struct DatabaseServer {
+    pub control_channel: Channel,
+    pub generate: RangeInclusive<Doid>,
+    pub broadcast: bool,
+    pub directory: PathBuf,
+    pub durability: Durability,
+}
+
+/// When a write counts as done (`spec/config.md`, `durability`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// An answer means that it is on disk.
+    Sync,
+    /// At most so long may be lost.
+    Interval(Duration),
+    /// The operating system writes when it likes.
+    Os,
+}
+
+#[derive(Clone, Debug)]
+pub struct DatabaseStateServer {
+    pub db_channel: Channel,
+    pub ranges: Vec<RangeInclusive<Doid>>,
+    pub activate_on_location: bool,
+    pub follow_database: bool,
+    pub load_timeout: Duration,
+    pub load_queue_max: usize,
+}
+
+#[derive(Clone, Debug)]
+pub struct EventLogger {
+    pub bind: SocketAddr,
+    pub output: PathBuf,
+    pub log_format: String,
+    /// `None` = never.
+    pub rotate_interval: Option<Duration>,
+}

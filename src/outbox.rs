@@ -1,0 +1,168 @@
+//! What a role's handler may ask for: the only way out of a handler (design §4).
+//!
+//! A handler takes an event and an [`Outbox`] and returns. It reads no clock but [`Outbox::now_us`], touches no socket,
+//! no file and no other role. The executor carries the actions out, in their order, after the handler has returned.
+
+use crate::client_agent::{ClientAgentMessage, ClientTimer};
+use crate::database_server::DatabaseRequest;
+use crate::database_state_server::DbssTimer;
+use crate::event_logger::Event;
+use crate::metrics::Metrics;
+use crate::reason::Reason;
+use crate::state_server::StateServerMessage;
+use crate::wire::{Channel, Datagram, Doid, Encoder, MAX_RECIPIENTS, MessageType};
+use bytes::Bytes;
+use donet_shards::{Close, ConnectionId, ShardId, Socket};
+use smallvec::SmallVec;
+
+/// Something that holds subscriptions of its own and sends messages of its own (`protocol-md-ca-el.md` §0).
+///
+/// A datagram is delivered once to each participant that its recipients match, and never to the one that sent it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Participant {
+    /// A connection to the Message Director, on the executor that serves it.
+    Link { shard: ShardId, connection: ConnectionId },
+    /// A client session, named by its allocated channel.
+    Session(Channel),
+    /// A live distributed object.
+    Object(Doid),
+    /// The control role of the State Server.
+    StateServer,
+    /// A Database Server, by its index in the configuration.
+    DatabaseServer(u8),
+    /// A Database State Server, by its index in the configuration.
+    DatabaseStateServer(u8),
+}
+
+/// A message from a role to the same role on other executors: never on the wire.
+#[derive(Debug)]
+pub enum RoleMessage {
+    StateServer(StateServerMessage),
+    ClientAgent(ClientAgentMessage),
+}
+
+/// A timer of a role, given back to it when it fires.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RoleTimer {
+    Client(ClientTimer),
+    Dbss(DbssTimer),
+}
+
+/// One thing for the executor to do.
+#[derive(Debug)]
+pub enum Action {
+    /// Route a datagram that `from` sends.
+    Publish { from: Participant, datagram: Datagram },
+    /// Subscribe a session to a channel. It takes effect at once for messages of this executor, and everywhere when it
+    /// is acknowledged: see [`Action::AwaitSubscriptions`].
+    Subscribe { participant: Participant, channel: Channel },
+    Unsubscribe { participant: Participant, channel: Channel },
+    /// Tell the participant's role, with this token, when every subscription that it has asked for so far is in effect
+    /// on every executor (guarantee G4). Without other executors: still as an event of its own, after this handler.
+    AwaitSubscriptions { participant: Participant, token: u64 },
+    /// Register a datagram body to be routed when the participant ends (`protocol-md-ca-el.md` §2.6).
+    AddPostRemove { participant: Participant, key: Channel, body: Bytes },
+    ClearPostRemoves { participant: Participant, key: Channel },
+    /// Drop the participant's subscriptions now.
+    UnsubscribeAll { participant: Participant },
+    /// Route the participant's post-removes now and forget them.
+    FirePostRemoves { participant: Participant },
+    /// Send a finished frame to a connection of this executor.
+    Write { connection: ConnectionId, frame: Bytes },
+    /// End a connection. The role gets no further event of it.
+    Close { connection: ConnectionId, close: Close, reason: Reason },
+    /// Hand an accepted client socket to the executor that owns `channel`.
+    AdoptClient { agent: u8, channel: Channel, socket: Socket },
+    Timer { at_us: u64, timer: RoleTimer },
+    /// Submit an operation to a database engine; its completion comes back to this executor.
+    Database { server: u8, request: DatabaseRequest },
+    /// Send an event to the configured Event Logger.
+    Event(Event),
+    /// To one executor, this one included.
+    ToShard { shard: ShardId, message: RoleMessage },
+}
+
+/// Collects the actions of one handler.
+#[derive(Debug)]
+pub struct Outbox {
+    /// Microseconds of a monotonic clock, as of the beginning of this turn.
+    pub now_us: u64,
+    /// The executor that runs the handler.
+    pub shard: ShardId,
+    /// The number of executors.
+    pub shards: usize,
+    /// This executor's counters.
+    pub metrics: Metrics,
+    actions: Vec<Action>,
+}
+
+impl Outbox {
+    pub fn new(shard: ShardId, shards: usize) -> Self {
+        Self { now_us: 0, shard, shards, metrics: Metrics::default(), actions: Vec::new() }
+    }
+
+    pub fn push(&mut self, action: Action) {
+        self.actions.push(action);
+    }
+
+    /// The actions so far, in order; the outbox is empty afterwards.
+    pub fn drain(&mut self) -> std::vec::Drain<'_, Action> {
+        self.actions.drain(..)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.actions.is_empty()
+    }
+
+    /// How many actions there are: a mark for [`Outbox::truncate`].
+    pub fn len(&self) -> usize {
+        self.actions.len()
+    }
+
+    /// Forgets the actions after a mark: what a handler that panicked had asked for.
+    pub fn truncate(&mut self, mark: usize) {
+        self.actions.truncate(mark);
+    }
+
+    pub fn publish(&mut self, from: Participant, datagram: Datagram) {
+        self.push(Action::Publish { from, datagram });
+    }
+
+    /// Publishes one message to a set of recipients: sorted, each once, never empty, split at 255
+    /// (`protocol-ss-dbss-db.md` §1.1 [R]). `body` appends the payload.
+    ///
+    /// A message that does not fit a frame is dropped, counted and logged (§9 SS-48).
+    pub fn send(
+        &mut self,
+        from: Participant,
+        recipients: &[Channel],
+        sender: Channel,
+        message_type: MessageType,
+        payload: &[u8],
+    ) {
+        let mut recipients: SmallVec<[Channel; 8]> = recipients.iter().copied().collect();
+        recipients.sort_unstable();
+        recipients.dedup();
+        for part in recipients.chunks(MAX_RECIPIENTS) {
+            match Encoder::internal(part, sender, message_type).bytes(payload).datagram() {
+                Ok(datagram) => self.publish(from, datagram),
+                Err(error) => {
+                    self.metrics.oversized_messages_dropped += 1;
+                    tracing::warn!(%message_type, sender, %error, "message dropped");
+                }
+            }
+        }
+    }
+
+    pub fn write(&mut self, connection: ConnectionId, frame: Bytes) {
+        self.push(Action::Write { connection, frame });
+    }
+
+    pub fn timer(&mut self, at_us: u64, timer: RoleTimer) {
+        self.push(Action::Timer { at_us, timer });
+    }
+
+    pub fn to_shard(&mut self, shard: ShardId, message: RoleMessage) {
+        self.push(Action::ToShard { shard, message });
+    }
+}
