@@ -73,6 +73,8 @@ pub enum Action {
     Close { connection: ConnectionId, close: Close, reason: Reason },
     /// Hand an accepted client socket to the executor that owns `channel`.
     AdoptClient { agent: u8, channel: Channel, socket: Socket },
+    /// Turn an accepted client away: send it this frame, then end the connection.
+    RefuseClient { socket: Socket, frame: Bytes, close: Close, reason: Reason },
     Timer { at_us: u64, timer: RoleTimer },
     /// Submit an operation to a database engine; its completion comes back to this executor.
     Database { server: u8, request: DatabaseRequest },
@@ -164,5 +166,68 @@ impl Outbox {
 
     pub fn to_shard(&mut self, shard: ShardId, message: RoleMessage) {
         self.push(Action::ToShard { shard, message });
+    }
+}
+
+/// Runs a handler on behalf of one participant. A panic inside ends that participant, and nothing else: what the
+/// handler had asked for is forgotten, the panic is counted and logged, and the caller, who gets `None`, ends the
+/// participant with [`Reason::InternalError`].
+pub fn contained<R>(
+    outbox: &mut Outbox,
+    participant: impl std::fmt::Debug,
+    handler: impl FnOnce(&mut Outbox) -> R,
+) -> Option<R> {
+    let mark = outbox.len();
+    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| handler(&mut *outbox))) {
+        Ok(result) => Some(result),
+        Err(panic) => {
+            let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+            let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+            outbox.truncate(mark);
+            outbox.metrics.panics += 1;
+            tracing::error!(?participant, panic = text, "a handler panicked; its participant ends");
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn recipients_are_sorted_once_each_and_never_none() {
+        let mut outbox = Outbox::new(ShardId(0), 1);
+        outbox.send(Participant::StateServer, &[], 5, MessageType(2032), &[]);
+        assert!(outbox.is_empty());
+        outbox.send(Participant::StateServer, &[9, 7, 9], 5, MessageType(2032), &[1, 2]);
+        let Some(Action::Publish { datagram, .. }) = outbox.drain().next() else { panic!("one datagram") };
+        assert_eq!(datagram.recipients().collect::<Vec<_>>(), [7, 9]);
+    }
+
+    #[test]
+    fn more_recipients_than_a_header_holds_are_split() {
+        let mut outbox = Outbox::new(ShardId(0), 1);
+        let recipients: Vec<Channel> = (1000..1300).collect();
+        outbox.send(Participant::StateServer, &recipients, 5, MessageType(2009), &[]);
+        let counts: Vec<usize> = outbox
+            .drain()
+            .map(|action| match action {
+                Action::Publish { datagram, .. } => datagram.recipients().len(),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(counts, [255, 45]);
+    }
+
+    #[test]
+    fn a_panic_costs_its_handler_only() {
+        let mut outbox = Outbox::new(ShardId(0), 1);
+        outbox.write(ConnectionId(1), Bytes::new());
+        let result = contained(&mut outbox, Participant::Session(7), |outbox| {
+            outbox.write(ConnectionId(2), Bytes::new());
+            panic!("on purpose");
+        });
+        assert_eq!((result, outbox.len(), outbox.metrics.panics), (None::<()>, 1, 1));
     }
 }
