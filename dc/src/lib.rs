@@ -1,0 +1,45 @@
+//! The DC language of distributed-object networks: parser, model, hash, packing, diagnostics.
+//!
+//! Usable alone by whoever writes a client, an editor or an importer. No input or output, no async, no daemon types, no
+//! clock; the feature `cli` adds the tool `donet-dc` and is the only part that reads files.
+//!
+//! ```
+//! use donet_dc::{Contract, Options, Source, TextPolicy};
+//!
+//! let text = "dclass Avatar { setX(int16/10 x) required broadcast; };";
+//! let contract = Contract::parse(&[Source::new("avatar.dc", text)], &Options::default()).expect("a good contract");
+//! let avatar = contract.class_by_name("Avatar").expect("declared above");
+//! let set_x = avatar.field_by_name("setX").expect("declared above");
+//! assert!(set_x.validate(&[15, 0], TextPolicy::Utf8).is_ok());
+//! assert!(set_x.validate(&[15], TextPolicy::Utf8).is_err());
+//! ```
+
+#![forbid(unsafe_code)]
+
+mod builder;
+mod check;
+mod code;
+mod contract;
+mod defaults;
+mod diagnostic;
+mod hash;
+mod keywords;
+mod lexer;
+pub mod limits;
+mod literal;
+mod names;
+mod pack;
+mod parser;
+mod simple;
+mod source;
+mod types;
+mod value_error;
+mod walk;
+
+pub use builder::{FieldKind, Import};
+pub use code::Code;
+pub use contract::{Class, Contract, Field, Options};
+pub use diagnostic::{Diagnostic, Diagnostics, Label};
+pub use keywords::Keywords;
+pub use source::{Source, Span};
+pub use value_error::{TextPolicy, ValueError, ValueErrorKind};
