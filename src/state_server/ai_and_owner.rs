@@ -107,14 +107,7 @@ impl Object {
         Ok(())
     }
 
-    fn inherit_ai(
-        &mut self,
-        parent: Doid,
-        new: Channel,
-        sender: Channel,
-        partition: &mut Partition,
-        out: &mut Outbox,
-    ) {
+    fn inherit_ai(&mut self, parent: Doid, new: Channel, sender: Channel, partition: &mut Partition, out: &mut Outbox) {
         if parent == self.parent && !self.ai_is_explicit {
             self.change_ai(new, sender, false, partition, out);
         }

@@ -151,8 +151,8 @@ impl Object {
             return value(field.id()).map(|value| payload.extend_from_slice(value)).is_some();
         }
         let before = payload.len();
-        let complete = parts(class, field)
-            .all(|part| value(part.id()).map(|value| payload.extend_from_slice(value)).is_some());
+        let complete =
+            parts(class, field).all(|part| value(part.id()).map(|value| payload.extend_from_slice(value)).is_some());
         if !complete {
             payload.truncate(before);
         }

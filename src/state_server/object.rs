@@ -87,7 +87,12 @@ impl Object {
         })
     }
 
-    fn dispatch(&mut self, incoming: &Incoming, partition: &mut Partition, out: &mut Outbox) -> Result<Fate, Truncated> {
+    fn dispatch(
+        &mut self,
+        incoming: &Incoming,
+        partition: &mut Partition,
+        out: &mut Outbox,
+    ) -> Result<Fate, Truncated> {
         match incoming.message_type {
             t::STATESERVER_OBJECT_SET_FIELD => self.on_set_field(incoming, partition, out)?,
             t::STATESERVER_OBJECT_SET_FIELDS => self.on_set_fields(incoming, partition, out)?,

@@ -80,11 +80,8 @@ impl Object {
 
     /// The protocol's answer of a child whose parent is in another daemon.
     fn answer_query(&self, context: u32, requester: Channel, partition: &mut Partition, out: &mut Outbox) {
-        let announcement = if self.parent_synchronized {
-            Announcement::enter_interest(context)
-        } else {
-            Announcement::ENTER_LOCATION
-        };
+        let announcement =
+            if self.parent_synchronized { Announcement::enter_interest(context) } else { Announcement::ENTER_LOCATION };
         self.announce(partition, out, requester, &announcement);
     }
 
@@ -115,9 +112,7 @@ impl Object {
             QueriedZones::Listed(zones) => zones.iter().map(|&zone| children.foreign_in(zone)).sum(),
         });
         let (response, relay) = match query.zones {
-            QueriedZones::All => {
-                (t::STATESERVER_OBJECT_GET_CHILD_COUNT_RESP, t::STATESERVER_OBJECT_GET_CHILDREN)
-            }
+            QueriedZones::All => (t::STATESERVER_OBJECT_GET_CHILD_COUNT_RESP, t::STATESERVER_OBJECT_GET_CHILDREN),
             QueriedZones::Listed(_) => {
                 (t::STATESERVER_OBJECT_GET_ZONES_COUNT_RESP, t::STATESERVER_OBJECT_GET_ZONES_OBJECTS)
             }
