@@ -186,7 +186,7 @@ impl Session {
         if let Err(limit) = self.interests.check_limits(&request) {
             return forbidden(limit.to_string());
         }
-        self.add_interest(request, shared, out)
+        self.add_interest(request, out)
     }
 
     fn on_remove_interest(&mut self, mut reader: Reader<'_>, shared: &Shared, out: &mut Outbox) -> Result<(), End> {

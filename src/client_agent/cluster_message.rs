@@ -192,7 +192,7 @@ impl Session {
             M::OwnerChanged { doid, new_owner } => return self.on_owner_changed(*doid, *new_owner, shared, out),
             M::OwnerEntry(entry) => self.on_owner_entry(entry, out),
             M::AddInterest { id, parent, zones } => {
-                return self.add_interest_for(sender, (*id, *parent, zones), shared, out);
+                return self.add_interest_for(sender, (*id, *parent, zones), out);
             }
             M::RemoveInterest { id } => return self.remove_interest_for(sender, *id, out),
             M::Eject { code, text } => {

@@ -313,12 +313,7 @@ struct Finished {
 
 impl Session {
     /// Opens an interest, or alters the one of this id. The caller has judged it.
-    pub(super) fn add_interest(
-        &mut self,
-        request: InterestRequest,
-        shared: &Shared,
-        out: &mut Outbox,
-    ) -> Result<(), End> {
+    pub(super) fn add_interest(&mut self, request: InterestRequest, out: &mut Outbox) -> Result<(), End> {
         out.metrics.interests_opened += 1;
         let InterestRequest { id, parent, zones, context, caller } = request;
         let is_covered = |zone: &Zone| self.interests.covers(Location { parent, zone: *zone });
@@ -595,7 +590,6 @@ impl Session {
         &mut self,
         caller: Channel,
         (id, parent, zones): (u16, Doid, &[Zone]),
-        shared: &Shared,
         out: &mut Outbox,
     ) -> Result<(), End> {
         let mut request = InterestRequest::new(id, parent, zones.to_vec(), 0, Some(caller));
@@ -616,7 +610,7 @@ impl Session {
             zones.iter().fold(message.u16(zones.len() as u16), |message, &zone| message.zone(zone))
         };
         self.write_message(announcement, out);
-        self.add_interest(request, shared, out)
+        self.add_interest(request, out)
     }
 
     /// CLIENTAGENT_REMOVE_INTEREST.
