@@ -102,9 +102,7 @@ impl DatabaseServer {
                 let (field, value) = values.iter().next()?;
                 Some(start.bool(true).u16(field).bytes(value))
             }
-            Outcome::Values(values) if shown(values) => {
-                Some(pairs(start.bool(true).u16(values.len() as u16), values))
-            }
+            Outcome::Values(values) if shown(values) => Some(pairs(start.bool(true).u16(values.len() as u16), values)),
             Outcome::Applied { .. } => Some(start.bool(true)),
             Outcome::Mismatch(values) if shown(values) && is_singular(request) => {
                 Some(pairs(start.bool(false), values))

@@ -26,18 +26,40 @@ pub struct DatabaseRequest {
 #[derive(Clone, Debug)]
 pub enum Operation {
     /// `values` are complete: the defaults of §4.3 are among them.
-    Create { class: u16, values: FieldValues },
-    GetAll { doid: Doid },
+    Create {
+        class: u16,
+        values: FieldValues,
+    },
+    GetAll {
+        doid: Doid,
+    },
     /// Molecular fields are composed from their parts, if all of them are stored.
-    GetFields { doid: Doid, fields: FieldIds },
-    Set { doid: Doid, values: FieldValues },
+    GetFields {
+        doid: Doid,
+        fields: FieldIds,
+    },
+    Set {
+        doid: Doid,
+        values: FieldValues,
+    },
     /// All or nothing: sets every field if each holds exactly the expected bytes. Fields ascending, each once.
-    SetIfEquals { doid: Doid, conditions: Vec<Condition> },
+    SetIfEquals {
+        doid: Doid,
+        conditions: Vec<Condition>,
+    },
     /// All or nothing: sets every field if none of them holds a value.
-    SetIfEmpty { doid: Doid, values: FieldValues },
+    SetIfEmpty {
+        doid: Doid,
+        values: FieldValues,
+    },
     /// Sets fields with an explicit default to it, and removes the others.
-    DeleteFields { doid: Doid, fields: FieldIds },
-    Delete { doid: Doid },
+    DeleteFields {
+        doid: Doid,
+        fields: FieldIds,
+    },
+    Delete {
+        doid: Doid,
+    },
 }
 
 /// One field of a conditional update.
@@ -84,11 +106,17 @@ pub struct DatabaseCompletion {
 pub enum Outcome {
     Created(Doid),
     /// The whole object: its class in the contract and every stored field.
-    Object { class: u16, values: FieldValues },
+    Object {
+        class: u16,
+        values: FieldValues,
+    },
     /// Those of the asked fields that hold a value.
     Values(FieldValues),
     /// An update was carried out: what it removed, and what it set.
-    Applied { removed: FieldIds, set: FieldValues },
+    Applied {
+        removed: FieldIds,
+        set: FieldValues,
+    },
     /// A condition did not hold; those of the named fields that hold a value.
     Mismatch(FieldValues),
     Deleted,

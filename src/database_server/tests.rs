@@ -335,7 +335,10 @@ fn db_8_every_request_with_a_context_has_exactly_one_answer() {
         let answer = world.ask(message_type, start().append(payload.clone()));
         assert_eq!(answer, start().u8(0).0, "{message_type} {:?}", payload.0);
     }
-    assert!(world.send(t::DBSERVER_OBJECT_GET_ALL, args().u16(1)).is_empty(), "without a context nobody can be answered");
+    assert!(
+        world.send(t::DBSERVER_OBJECT_GET_ALL, args().u16(1)).is_empty(),
+        "without a context nobody can be answered"
+    );
 }
 
 #[test]
@@ -426,7 +429,9 @@ fn db_17_deleting_a_foreign_field_with_default_stores_nothing() {
     let mut world = World::new();
     let doid = world.create(STORED, 1, args().u16(SCORE).u32(5));
     for foreign in [LEVEL, OTHER] {
-        assert!(world.send(t::DBSERVER_OBJECT_DELETE_FIELDS, args().u32(doid).u16(2).u16(SCORE).u16(foreign)).is_empty());
+        assert!(
+            world.send(t::DBSERVER_OBJECT_DELETE_FIELDS, args().u32(doid).u16(2).u16(SCORE).u16(foreign)).is_empty()
+        );
     }
     assert_eq!(world.get_all(doid), args().u8(1).u16(STORED).u16(1).u16(SCORE).u32(5).0);
 }

@@ -57,7 +57,8 @@ fn golden_folder() {
     );
 }
 
-const BEFORE: &str = "dclass A { setName(string) db; setLevel(uint8) db; setGone(uint8) db; }; dclass B { setName(uint8) db; };";
+const BEFORE: &str =
+    "dclass A { setName(string) db; setLevel(uint8) db; setGone(uint8) db; }; dclass B { setName(uint8) db; };";
 
 #[test]
 fn a_reordered_and_extended_contract_changes_nothing_that_is_stored() {
@@ -136,9 +137,8 @@ fn a_reply_that_does_not_fit_a_frame_is_a_failure() {
 fn a_broadcast_that_does_not_fit_a_frame_is_split() {
     let long = |letter: &str| letter.repeat(30_000);
     let (a, b, c) = (long("a"), long("b"), long("c"));
-    let text = format!(
-        "dclass A {{ setA(string = \"{a}\") db; setB(string = \"{b}\") db; setC(string = \"{c}\") db; }};"
-    );
+    let text =
+        format!("dclass A {{ setA(string = \"{a}\") db; setB(string = \"{b}\") db; setC(string = \"{c}\") db; }};");
     let mut world = World::with(settings(1000..=1009), MemoryStorage::default(), &text);
     let doid = world.create(0, 0, args());
     let sent = world.send(t::DBSERVER_OBJECT_DELETE_FIELDS, args().u32(doid).u16(3).u16(0).u16(1).u16(2));

@@ -396,12 +396,7 @@ impl<S: Storage> Database<S> {
         self.contract.class(id).ok_or_else(|| StorageError::Failed(format!("the contract has no class {id}")))
     }
 
-    fn current(
-        &self,
-        doid: Doid,
-        class: u16,
-        fields: impl Iterator<Item = u16>,
-    ) -> Result<FieldValues, StorageError> {
+    fn current(&self, doid: Doid, class: u16, fields: impl Iterator<Item = u16>) -> Result<FieldValues, StorageError> {
         let mut current = FieldValues::default();
         for field in fields {
             if let Some(value) = self.value(doid, class, field)? {
@@ -440,8 +435,9 @@ impl<S: Storage> Database<S> {
     fn records_of(&self, doid: Doid) -> Result<BTreeMap<[u8; 8], Bytes>, StorageError> {
         let mut records = BTreeMap::new();
         for (key, value) in self.storage.scan(Table::Objects, records::object_prefix(doid))? {
-            let key = <[u8; 8]>::try_from(&key[..])
-                .map_err(|_| StorageError::Damaged(format!("a record of object {doid} has a key of {} bytes", key.len())))?;
+            let key = <[u8; 8]>::try_from(&key[..]).map_err(|_| {
+                StorageError::Damaged(format!("a record of object {doid} has a key of {} bytes", key.len()))
+            })?;
             records.insert(key, value);
         }
         let all = records::object_key(doid, 0)..=records::object_key(doid, u32::MAX);

@@ -55,9 +55,7 @@ fn open_error(directory: &Path, error: OpenError) -> EngineError {
     let directory = directory.to_owned();
     match error {
         OpenError::Foreign(found) => EngineError::Foreign { directory, found },
-        OpenError::NewerFormat { found } => {
-            EngineError::NewerFormat { directory, found, supported: FORMAT_VERSION }
-        }
+        OpenError::NewerFormat { found } => EngineError::NewerFormat { directory, found, supported: FORMAT_VERSION },
         OpenError::Storage(StorageError::Damaged(detail)) => EngineError::Corrupt { directory, detail },
         OpenError::Storage(StorageError::Failed(detail)) => EngineError::Unusable { directory, detail },
     }
@@ -89,8 +87,7 @@ impl EngineHandle {
     ) -> Result<Self, EngineError> {
         let (jobs, receiver) = channel();
         let queued_bytes = Arc::new(AtomicUsize::new(0));
-        let writer =
-            Writer { database, jobs: receiver, queued_bytes: queued_bytes.clone(), durability, on_completion };
+        let writer = Writer { database, jobs: receiver, queued_bytes: queued_bytes.clone(), durability, on_completion };
         let thread = std::thread::Builder::new()
             .name(format!("db-{index}"))
             .spawn(move || writer.run())

@@ -88,7 +88,8 @@ macro_rules! stored_record {
             const NAME: &'static str = $name;
 
             fn encode(&self) -> Bytes {
-                let archive = rkyv::to_bytes::<rkyv::rancor::Error>(self).expect("memory is the only resource it needs");
+                let archive =
+                    rkyv::to_bytes::<rkyv::rancor::Error>(self).expect("memory is the only resource it needs");
                 let mut value = Vec::with_capacity(1 + archive.len());
                 value.push(RECORD_VERSION);
                 value.extend_from_slice(&archive);
@@ -186,10 +187,7 @@ mod tests {
 
         let allocator =
             AllocatorRecord { minimum: 1000, maximum: u32::MAX, next: 1 << 32, freed_head: 3, freed_tail: 5 };
-        assert_eq!(
-            hex(&allocator.encode()),
-            "01e8030000ffffffff000000000100000003000000000000000500000000000000"
-        );
+        assert_eq!(hex(&allocator.encode()), "01e8030000ffffffff000000000100000003000000000000000500000000000000");
         assert_eq!(AllocatorRecord::decode(&allocator.encode()), Ok(allocator));
 
         let schema = SchemaRecord {

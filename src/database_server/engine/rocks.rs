@@ -6,8 +6,8 @@ use super::error::EngineError;
 use super::storage::{Change, Storage, StorageError, Table};
 use bytes::Bytes;
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode, IteratorMode,
-    LogLevel, Options, PrefixRange, ReadOptions, SliceTransform, WriteBatch, WriteOptions,
+    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode,
+    IteratorMode, LogLevel, Options, PrefixRange, ReadOptions, SliceTransform, WriteBatch, WriteOptions,
 };
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
