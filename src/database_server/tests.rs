@@ -86,7 +86,7 @@ pub(super) type Sent = (Channel, Channel, MessageType, Vec<u8>);
 
 /// A payload under construction.
 #[derive(Clone, Default)]
-pub(super) struct Payload(Vec<u8>);
+pub(super) struct Payload(pub Vec<u8>);
 
 impl Payload {
     pub fn u8(mut self, value: u8) -> Self {

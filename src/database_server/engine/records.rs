@@ -198,7 +198,9 @@ mod tests {
                 Numbered { number: 2, name: "setExperience".to_owned() },
             ],
         };
-        assert_eq!(hex(&schema.encode()), "");
+        let golden = "0101000000417661746172ffff736574457870657269656e6365000000010000007365744e616d65ff\
+                      020000008d000000e0ffffffefbeaddec8ffffff01000000dcffffff02000000";
+        assert_eq!(hex(&schema.encode()), golden);
         assert_eq!(SchemaRecord::decode(&schema.encode()), Ok(schema));
     }
 
