@@ -69,6 +69,12 @@ impl<S: Shard> Engine<S> {
         !self.port.is_clogged()
     }
 
+    /// The application, for tests that look inside.
+    #[cfg(test)]
+    pub(crate) fn shard(&mut self) -> &mut S {
+        &mut self.shard
+    }
+
     pub(crate) fn is_clogged(&self) -> bool {
         self.port.is_clogged()
     }
