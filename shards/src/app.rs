@@ -119,20 +119,31 @@ pub struct Turn<S: Shard + ?Sized> {
     pub(crate) local: std::collections::VecDeque<S::Message>,
     /// Messages to the others, one batch each.
     pub(crate) remote: Vec<Vec<S::Message>>,
-    pub(crate) effects: Vec<Effect<S::Timer>>,
+    /// What reaches the outside, once the turn is committed.
+    pub(crate) effects: Vec<Effect>,
+    /// What changes the reading of connections, before the next handler.
+    pub(crate) flow: Vec<(ConnectionId, Flow)>,
+    pub(crate) timers: Vec<(u64, S::Timer)>,
 }
 
 /// What a turn does outside the mesh, in order.
 #[derive(Debug)]
-pub(crate) enum Effect<T> {
+pub(crate) enum Effect {
     Attach { connection: ConnectionId, socket: Socket, options: ConnectionOptions },
     Write { connection: ConnectionId, bytes: Bytes },
-    Pause { connection: ConnectionId },
+    /// A paused connection may be read again.
     Resume { connection: ConnectionId },
     Close { connection: ConnectionId, close: Close },
-    Timer { at_us: u64, timer: T },
     SendPacket { to: SocketAddr, bytes: Bytes },
     Stop,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Flow {
+    Attached,
+    Paused,
+    Resumed,
+    Closed,
 }
 
 impl<S: Shard + ?Sized> Turn<S> {
@@ -146,6 +157,8 @@ impl<S: Shard + ?Sized> Turn<S> {
             local: Default::default(),
             remote: (0..shards).map(|_| Vec::new()).collect(),
             effects: Vec::new(),
+            flow: Vec::new(),
+            timers: Vec::new(),
         }
     }
 
@@ -177,6 +190,7 @@ impl<S: Shard + ?Sized> Turn<S> {
     pub fn attach(&mut self, socket: Socket, options: ConnectionOptions) -> ConnectionId {
         let connection = ConnectionId(self.next_connection);
         self.next_connection += 1;
+        self.flow.push((connection, Flow::Attached));
         self.effects.push(Effect::Attach { connection, socket, options });
         connection
     }
@@ -188,22 +202,24 @@ impl<S: Shard + ?Sized> Turn<S> {
 
     /// Stops reading a connection; what has been received and not used is kept.
     pub fn pause(&mut self, connection: ConnectionId) {
-        self.effects.push(Effect::Pause { connection });
+        self.flow.push((connection, Flow::Paused));
     }
 
     /// Offers what was kept, and reads on.
     pub fn resume(&mut self, connection: ConnectionId) {
+        self.flow.push((connection, Flow::Resumed));
         self.effects.push(Effect::Resume { connection });
     }
 
     /// Ends a connection. The application hears no more of it.
     pub fn close(&mut self, connection: ConnectionId, close: Close) {
+        self.flow.push((connection, Flow::Closed));
         self.effects.push(Effect::Close { connection, close });
     }
 
     /// Gives `timer` back at or soon after `at_us`.
     pub fn timer(&mut self, at_us: u64, timer: S::Timer) {
-        self.effects.push(Effect::Timer { at_us, timer });
+        self.timers.push((at_us, timer));
     }
 
     /// Sends one UDP packet; a failure is counted, never reported.

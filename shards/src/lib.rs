@@ -5,8 +5,18 @@
 //! [`mesh`]; what reaches the outside leaves only after the turn that made it is committed.
 
 mod app;
+mod counters;
+mod engine;
 pub mod mesh;
 pub mod placement;
+mod receive;
+pub mod runtime;
+pub mod sim;
+mod timers;
 
-pub use app::{Close, CloseCause, ConnectionId, ConnectionOptions, Input, ListenerId, Shard, ShardId, Socket, SocketKind, Turn};
+pub use app::{
+    Close, CloseCause, ConnectionId, ConnectionOptions, Input, ListenerId, MAX_SHARDS, Shard, ShardId, Socket,
+    SocketKind, Turn,
+};
+pub use counters::Counters;
 pub use placement::shard_of;

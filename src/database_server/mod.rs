@@ -1,9 +1,27 @@
-//! Database Server: durable objects.
+//! Database Server: durable objects (`protocol-ss-dbss-db.md` §4).
+//!
+//! Two halves that share [`DatabaseRequest`] and [`DatabaseCompletion`] and nothing else:
+//!
+//! * the *role* ([`DatabaseServer`]), one partition on each executor: decides what a message means under the contract,
+//!   and what is broadcast and answered when an operation is done. It never touches storage.
+//! * the *engine* ([`Engine`]), one per role and daemon, with a thread of its own: decides what is stored, in which
+//!   order, and when an answer may leave (guarantee G7). It never reads a message and never sends one.
+//!
+//! Which executor a message goes to is the daemon's decision: that of the doid in the payload; CREATE goes to that of
+//! the control channel.
 
-/// What the role asks of its engine.
-#[derive(Debug)]
-pub struct DatabaseRequest;
+mod answer;
+mod engine;
+mod operation;
+mod request;
+mod role;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod tests_vectors;
 
-/// What the engine answers.
-#[derive(Debug)]
-pub struct DatabaseCompletion;
+pub use engine::{Engine, EngineError, EngineHandle};
+pub use operation::{
+    Condition, DatabaseCompletion, DatabaseRequest, FieldIds, FieldValues, Operation, Outcome, Refusal,
+};
+pub use role::DatabaseServer;

@@ -1,0 +1,228 @@
+//! What has been declared so far: the tables that the parser fills and the contract is made from.
+//!
+//! Decides: numbers of classes and fields, inherited lists (spec 3.2, 3.3, 3.12), what a class is as a type. Never sees
+//! text, and reports nothing: the parser asks, and words the answer.
+
+use crate::contract::Options;
+use crate::keywords::Keywords;
+use crate::names::Symbol;
+use crate::source::Span;
+use crate::types::{Parameter, RecordType, Shape, TypeId, Types};
+use hashbrown::{HashMap, HashSet};
+use std::sync::Arc;
+
+/// What a field is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FieldKind {
+    /// A method: parameters in parentheses.
+    Atomic,
+    /// A molecule: several methods set at once.
+    Molecular,
+    /// A data field: one parameter.
+    Data,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum HashedKeywords {
+    Bits(u16),
+    /// Sorted by bytes.
+    Names(Vec<Arc<str>>),
+}
+
+pub(crate) struct FieldEntry {
+    pub symbol: Option<Symbol>,
+    pub name: Arc<str>,
+    pub class: u32,
+    pub number: Option<u16>,
+    pub kind: FieldKind,
+    pub ty: TypeId,
+    pub default: Option<Arc<[u8]>>,
+    pub keywords: Keywords,
+    /// In the order of first mention.
+    pub keyword_names: Vec<Arc<str>>,
+    pub hashed_keywords: HashedKeywords,
+    pub parts: Vec<u32>,
+    pub span: Span,
+}
+
+pub(crate) struct ClassEntry {
+    pub symbol: Option<Symbol>,
+    pub name: Arc<str>,
+    pub is_struct: bool,
+    pub bases: Vec<u32>,
+    /// Not the constructor.
+    pub own: Vec<u32>,
+    pub own_by_name: HashMap<Symbol, u32>,
+    pub constructor: Option<u32>,
+    /// In packing order; known when the class is closed.
+    pub inherited: Vec<u32>,
+    /// Place in the class list, if it has one and is no struct.
+    pub number: Option<u16>,
+    pub ty: Option<TypeId>,
+    pub span: Span,
+}
+
+/// A file-level name.
+#[derive(Clone, Copy)]
+pub(crate) enum Thing {
+    Class(u32),
+    Switch(TypeId),
+}
+
+pub(crate) struct Typedef {
+    pub ty: TypeId,
+    pub span: Span,
+    /// Made silently by the first use of a class, struct or switch as a type.
+    pub implicit: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Import {
+    /// With its `/AI/OV` suffixes, as written.
+    pub module: String,
+    /// Empty for `import module`; `*` is a symbol.
+    pub symbols: Vec<String>,
+}
+
+pub(crate) struct Builder {
+    pub types: Types,
+    pub classes: Vec<ClassEntry>,
+    pub fields: Vec<FieldEntry>,
+    /// File-level classes and structs in the order of their closing braces.
+    pub class_list: Vec<u32>,
+    pub things: HashMap<Symbol, (Thing, Span)>,
+    pub typedefs: HashMap<Symbol, Typedef>,
+    pub unnamed_typedef: Option<Span>,
+    pub typedef_names: Vec<(Arc<str>, TypeId)>,
+    pub declared_keywords: Vec<Symbol>,
+    pub keyword_set: HashSet<Symbol>,
+    pub imports: Vec<Import>,
+    pub numbers_used: usize,
+    pub inherited_total: usize,
+    pub empty_name: Arc<str>,
+}
+
+impl Builder {
+    pub fn new() -> Self {
+        Builder {
+            types: Types::new(),
+            classes: Vec::new(),
+            fields: Vec::new(),
+            class_list: Vec::new(),
+            things: HashMap::new(),
+            typedefs: HashMap::new(),
+            unnamed_typedef: None,
+            typedef_names: Vec::new(),
+            declared_keywords: Vec::new(),
+            keyword_set: HashSet::new(),
+            imports: Vec::new(),
+            numbers_used: 0,
+            inherited_total: 0,
+            empty_name: Arc::from(""),
+        }
+    }
+
+    /// The number that the next field of a class takes, if fields of that class have any.
+    pub fn next_number(&mut self, class: u32, options: &Options) -> Option<usize> {
+        let entry = &self.classes[class as usize];
+        let numbered = !entry.is_struct || (options.virtual_inheritance && options.sort_inheritance_by_file);
+        if !numbered {
+            return None;
+        }
+        if options.multiple_inheritance {
+            self.numbers_used += 1;
+            return Some(self.numbers_used - 1);
+        }
+        let inherited: usize = entry.bases.iter().map(|base| self.classes[*base as usize].inherited.len()).sum();
+        Some(inherited + entry.own.len())
+    }
+
+    /// Own fields, then each base and its bases, in order.
+    pub fn find_field(&self, class: u32, name: Symbol) -> Option<u32> {
+        let mut seen = HashSet::new();
+        let mut waiting = vec![class];
+        while let Some(index) = waiting.pop() {
+            if !seen.insert(index) {
+                continue;
+            }
+            let entry = &self.classes[index as usize];
+            if let Some(field) = entry.own_by_name.get(&name) {
+                return Some(*field);
+            }
+            waiting.extend(entry.bases.iter().rev());
+        }
+        None
+    }
+
+    /// Fixes the inherited list of a class whose body is complete.
+    pub fn close_class(&mut self, class: u32, options: &Options) {
+        let virtually = options.multiple_inheritance && options.virtual_inheritance;
+        let list = if virtually {
+            self.virtual_list(class, options.sort_inheritance_by_file)
+        } else {
+            self.plain_list(class)
+        };
+        self.inherited_total += list.len();
+        self.classes[class as usize].inherited = list;
+    }
+
+    fn plain_list(&self, class: u32) -> Vec<u32> {
+        let entry = &self.classes[class as usize];
+        let mut list = Vec::new();
+        for base in &entry.bases {
+            list.extend_from_slice(&self.classes[*base as usize].inherited);
+        }
+        list.extend_from_slice(&entry.own);
+        list
+    }
+
+    fn virtual_list(&self, class: u32, sort: bool) -> Vec<u32> {
+        let entry = &self.classes[class as usize];
+        if entry.bases.is_empty() {
+            return entry.own.clone();
+        }
+        let mut list = Vec::new();
+        let mut names = HashSet::new();
+        for base in &entry.bases {
+            for field in &self.classes[*base as usize].inherited {
+                let keep = match self.fields[*field as usize].symbol {
+                    // An own field of that name takes the place, so the inherited one never enters the list.
+                    Some(symbol) => !entry.own_by_name.contains_key(&symbol) && names.insert(symbol),
+                    None => !sort,
+                };
+                if keep {
+                    list.push(*field);
+                }
+            }
+        }
+        list.extend_from_slice(&entry.own);
+        if sort {
+            list.sort_by_key(|field| self.fields[*field as usize].number);
+        }
+        list
+    }
+
+    /// A class or struct as a type: its constructor, then its inherited list without molecules.
+    pub fn class_type(&mut self, class: u32) -> TypeId {
+        let entry = &self.classes[class as usize];
+        if let Some(ty) = entry.ty {
+            return ty;
+        }
+        let fields = entry.constructor.iter().chain(&entry.inherited);
+        let members = fields
+            .map(|index| &self.fields[*index as usize])
+            .filter(|field| field.kind != FieldKind::Molecular)
+            .map(|field| Parameter {
+                name: field.name.clone(),
+                ty: field.ty,
+                default: field.default.clone(),
+            })
+            .collect();
+        let ty = self.types.add(Shape::Record(RecordType {
+            class: Some(class),
+            members,
+        }));
+        self.classes[class as usize].ty = Some(ty);
+        ty
+    }
+}

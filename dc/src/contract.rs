@@ -1,0 +1,455 @@
+//! The contract: classes and fields as the daemon and tools see them, immutable and shareable.
+//!
+//! Decides: look-ups, all of constant cost and without allocation. Never changes after it is made.
+
+use crate::builder::{Builder, ClassEntry, FieldEntry, FieldKind, Import};
+use crate::check::{self, Compiler, Everything, LengthOnly, Step};
+use crate::code::Code;
+use crate::diagnostic::{Diagnostic, Diagnostics};
+use crate::hash::hash;
+use crate::keywords::Keywords;
+use crate::limits::DEFAULT_WEIGHT_TOTAL_MAX;
+use crate::parser;
+use crate::source::Source;
+use crate::types::{Shape, TypeId, Types};
+use crate::value_error::{TextPolicy, ValueError, ValueErrorKind};
+use crate::walk::{Nobody, Walk};
+use hashbrown::{DefaultHashBuilder, HashMap, HashSet};
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::Arc;
+
+/// The three configuration switches of Panda3D (spec 3.12). All on by default, as there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Options {
+    /// `dc-multiple-inheritance`
+    pub multiple_inheritance: bool,
+    /// `dc-sort-inheritance-by-file`
+    pub sort_inheritance_by_file: bool,
+    /// `dc-virtual-inheritance`
+    pub virtual_inheritance: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            multiple_inheritance: true,
+            sort_inheritance_by_file: true,
+            virtual_inheritance: true,
+        }
+    }
+}
+
+/// Numbers need no better spreading than a multiplication.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct NumberHasher(u64);
+
+impl Hasher for NumberHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u16((*byte).into());
+        }
+    }
+
+    fn write_u16(&mut self, number: u16) {
+        // Both the high and the low bits must vary: hashbrown takes its tag from the top and its slot from the bottom.
+        let spread = (self.0 ^ u64::from(number)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.0 = spread ^ spread >> 32;
+    }
+}
+
+type NumberMap<T> = HashMap<u16, T, BuildHasherDefault<NumberHasher>>;
+type NumberSet = HashSet<u16, BuildHasherDefault<NumberHasher>>;
+
+/// The number of what has none: constructors, and struct members under some options.
+pub const NO_NUMBER: u16 = u16::MAX;
+
+/// A parsed set of DC files.
+pub struct Contract {
+    hash: u32,
+    /// File-level classes and structs in the order of their closing braces: the index is the number.
+    classes: Vec<Class>,
+    classes_by_name: HashMap<Arc<str>, u16>,
+    fields: Vec<Option<Arc<Field>>>,
+    imports: Vec<Import>,
+    typedefs: Vec<Arc<str>>,
+    keywords: Vec<Arc<str>>,
+}
+
+/// A dclass, or a struct where structs are asked for.
+pub struct Class {
+    number: u16,
+    name: Arc<str>,
+    is_struct: bool,
+    base_names: Vec<Arc<str>>,
+    ancestors: NumberSet,
+    own: Vec<Arc<Field>>,
+    constructor: Option<Arc<Field>>,
+    inherited: Vec<Arc<Field>>,
+    by_number: NumberMap<Arc<Field>>,
+    by_name: HashMap<Arc<str>, Arc<Field>>,
+}
+
+/// A method, molecule or data field, or a member of a struct.
+pub struct Field {
+    number: u16,
+    name: Arc<str>,
+    kind: FieldKind,
+    keywords: Keywords,
+    keyword_names: Vec<Arc<str>>,
+    parts: Vec<u16>,
+    part_names: Vec<Arc<str>>,
+    default: Box<[u8]>,
+    has_explicit_default: bool,
+    fixed_size: Option<usize>,
+    steps: Arc<[Step]>,
+    pub(crate) ty: TypeId,
+    pub(crate) types: Arc<Types>,
+}
+
+impl Contract {
+    /// Reads the sources in order, as one contract. On failure there is at least one diagnostic.
+    pub fn parse(sources: &[Source], options: &Options) -> Result<Contract, Diagnostics> {
+        let builder = parser::parse(sources, options)?;
+        if let Some(refused) = total_weight_refused(&builder) {
+            return Err(Diagnostics::new(vec![refused], sources));
+        }
+        let hash = hash(&builder, options);
+        Ok(Contract::from_builder(builder, hash, options))
+    }
+
+    fn from_builder(builder: Builder, hash: u32, options: &Options) -> Contract {
+        let Builder {
+            types,
+            classes: entries,
+            fields: field_entries,
+            class_list,
+            imports,
+            typedef_names,
+            declared_keywords: _,
+            ..
+        } = builder;
+        let types = Arc::new(types);
+        let fields = make_fields(&field_entries, &types);
+        let mut by_number = Vec::new();
+        if options.multiple_inheritance {
+            for field in fields.iter().filter(|field| field.number != NO_NUMBER) {
+                let index = usize::from(field.number);
+                if by_number.len() <= index {
+                    by_number.resize(index + 1, None);
+                }
+                by_number[index] = Some(field.clone());
+            }
+        }
+        let mut classes: Vec<Class> = Vec::with_capacity(class_list.len());
+        let mut places: HashMap<u32, usize> = HashMap::new();
+        let mut classes_by_name = HashMap::new();
+        for (place, index) in class_list.iter().enumerate() {
+            let class = make_class(&entries[*index as usize], &entries, &fields, &classes, &places);
+            if !class.name.is_empty() {
+                classes_by_name.insert(class.name.clone(), place as u16);
+            }
+            places.insert(*index, place);
+            classes.push(class);
+        }
+        Contract {
+            hash,
+            classes,
+            classes_by_name,
+            fields: by_number,
+            imports,
+            typedefs: typedef_names.into_iter().map(|(name, _)| name).collect(),
+            keywords: Vec::new(),
+        }
+    }
+
+    /// What clients and servers compare (spec 6).
+    pub fn hash(&self) -> u32 {
+        self.hash
+    }
+
+    /// The dclasses, by ascending number; no structs.
+    pub fn classes(&self) -> impl Iterator<Item = &Class> {
+        self.classes.iter().filter(|class| !class.is_struct)
+    }
+
+    /// Classes and structs of the files, in the order of their closing braces.
+    pub fn classes_and_structs(&self) -> impl Iterator<Item = &Class> {
+        self.classes.iter()
+    }
+
+    /// The dclass of that number. None for the place of a struct, which has no number.
+    pub fn class(&self, id: u16) -> Option<&Class> {
+        self.classes.get(usize::from(id)).filter(|class| !class.is_struct)
+    }
+
+    /// The dclass of that name.
+    pub fn class_by_name(&self, name: &str) -> Option<&Class> {
+        self.class_or_struct(name).filter(|class| !class.is_struct)
+    }
+
+    /// The dclass or struct of that name.
+    pub fn class_or_struct(&self, name: &str) -> Option<&Class> {
+        let place = self.classes_by_name.get(name)?;
+        self.classes.get(usize::from(*place))
+    }
+
+    /// The field of that number, schema-wide. None for all without multiple inheritance, where every class counts anew.
+    pub fn field(&self, id: u16) -> Option<&Field> {
+        self.fields.get(usize::from(id))?.as_deref()
+    }
+
+    /// Imports, in order.
+    pub fn imports(&self) -> &[Import] {
+        &self.imports
+    }
+
+    /// Names of explicit typedefs, in order.
+    pub fn typedefs(&self) -> impl Iterator<Item = &str> {
+        self.typedefs.iter().map(|name| &**name)
+    }
+
+    /// Keywords that were declared, in order of their first declaration.
+    pub fn declared_keywords(&self) -> impl Iterator<Item = &str> {
+        self.keywords.iter().map(|name| &**name)
+    }
+}
+
+fn total_weight_refused(builder: &Builder) -> Option<Diagnostic> {
+    let mut total = 0u64;
+    for field in &builder.fields {
+        total = total.saturating_add(builder.types.node(field.ty).weight);
+        if total > DEFAULT_WEIGHT_TOTAL_MAX {
+            let message = format!("the defaults of all fields together need more than {DEFAULT_WEIGHT_TOTAL_MAX} bytes");
+            let diagnostic = Diagnostic::new(Code::Limit, field.span, message);
+            return Some(diagnostic.help("no such values fit messages; allow fewer elements"));
+        }
+    }
+    None
+}
+
+fn make_fields(entries: &[FieldEntry], types: &Arc<Types>) -> Vec<Arc<Field>> {
+    let mut compiler = Compiler::new(types);
+    let mut fields: Vec<Arc<Field>> = Vec::with_capacity(entries.len());
+    for entry in entries {
+        let node = types.node(entry.ty);
+        let mut default = Vec::new();
+        match &entry.default {
+            Some(bytes) => default.extend_from_slice(bytes),
+            None => types.write_default(entry.ty, &mut default),
+        }
+        let part = |index: &u32| &fields[*index as usize];
+        let field = Field {
+            number: entry.number.unwrap_or(NO_NUMBER),
+            name: entry.name.clone(),
+            kind: entry.kind,
+            keywords: entry.keywords,
+            keyword_names: entry.keyword_names.clone(),
+            parts: entry.parts.iter().map(|index| part(index).number).collect(),
+            part_names: entry.parts.iter().map(|index| part(index).name.clone()).collect(),
+            default: default.into(),
+            has_explicit_default: entry.default.is_some() || node.has_default,
+            fixed_size: node.size.and_then(|size| usize::try_from(size).ok()),
+            steps: compiler.compile(entry.ty),
+            ty: entry.ty,
+            types: types.clone(),
+        };
+        fields.push(Arc::new(field));
+    }
+    fields
+}
+
+fn make_class(
+    entry: &ClassEntry,
+    entries: &[ClassEntry],
+    fields: &[Arc<Field>],
+    classes: &[Class],
+    places: &HashMap<u32, usize>,
+) -> Class {
+    let mut ancestors = NumberSet::default();
+    ancestors.extend(entry.number);
+    for base in entry.bases.iter().filter_map(|base| places.get(base)) {
+        ancestors.extend(&classes[*base].ancestors);
+    }
+    let field = |index: &u32| fields[*index as usize].clone();
+    let inherited: Vec<Arc<Field>> = entry.inherited.iter().map(field).collect();
+    let own: Vec<Arc<Field>> = entry.own.iter().map(field).collect();
+    let mut by_number = NumberMap::with_capacity_and_hasher(inherited.len(), Default::default());
+    let mut by_name = HashMap::with_capacity_and_hasher(inherited.len(), DefaultHashBuilder::default());
+    // Own fields first: without overriding the list holds two of one name, and a look-up finds the nearer.
+    for field in own.iter().chain(&inherited) {
+        if field.number != NO_NUMBER {
+            by_number.entry(field.number).or_insert_with(|| field.clone());
+        }
+        if !field.name.is_empty() {
+            by_name.entry(field.name.clone()).or_insert_with(|| field.clone());
+        }
+    }
+    Class {
+        number: entry.number.unwrap_or(NO_NUMBER),
+        name: entry.name.clone(),
+        is_struct: entry.is_struct,
+        base_names: entry.bases.iter().map(|base| entries[*base as usize].name.clone()).collect(),
+        ancestors,
+        own,
+        constructor: entry.constructor.map(|index| fields[index as usize].clone()),
+        inherited,
+        by_number,
+        by_name,
+    }
+}
+
+impl Class {
+    /// Its number: the place in the class list. [`NO_NUMBER`] for a struct.
+    pub fn id(&self) -> u16 {
+        self.number
+    }
+
+    /// Empty for a class without a name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub fn is_struct(&self) -> bool {
+        self.is_struct
+    }
+
+    /// Names of the bases as listed.
+    pub fn bases(&self) -> impl Iterator<Item = &str> {
+        self.base_names.iter().map(|name| &**name)
+    }
+
+    /// The inherited list: everything the class has, in packing order.
+    pub fn fields(&self) -> impl Iterator<Item = &Field> {
+        self.inherited.iter().map(|field| &**field)
+    }
+
+    /// What the class itself declares, in the order of the text; not the constructor.
+    pub fn own_fields(&self) -> impl Iterator<Item = &Field> {
+        self.own.iter().map(|field| &**field)
+    }
+
+    /// The constructor of a struct.
+    pub fn constructor(&self) -> Option<&Field> {
+        self.constructor.as_deref()
+    }
+
+    /// The field of that number, declared here or inherited and not shadowed.
+    pub fn field(&self, id: u16) -> Option<&Field> {
+        self.by_number.get(&id).map(|field| &**field)
+    }
+
+    /// The field of that name, declared here or inherited and not shadowed.
+    pub fn field_by_name(&self, name: &str) -> Option<&Field> {
+        self.by_name.get(name).map(|field| &**field)
+    }
+
+    /// Whether this class is the other one or derives from it.
+    pub fn is_a(&self, other: u16) -> bool {
+        self.ancestors.contains(&other)
+    }
+}
+
+impl Field {
+    /// Its number, schema-wide under the default options. [`NO_NUMBER`] for what has none.
+    pub fn id(&self) -> u16 {
+        self.number
+    }
+
+    /// Empty for a struct member without a name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub fn kind(&self) -> FieldKind {
+        self.kind
+    }
+
+    /// The historical keywords, by their meaning.
+    pub fn keywords(&self) -> Keywords {
+        self.keywords
+    }
+
+    /// All keywords, custom ones too, in the order of first mention.
+    pub fn keyword_names(&self) -> impl Iterator<Item = &str> {
+        self.keyword_names.iter().map(|name| &**name)
+    }
+
+    /// Numbers of the methods that a molecule is made of, else empty.
+    pub fn parts(&self) -> &[u16] {
+        &self.parts
+    }
+
+    /// Names of the methods that a molecule is made of.
+    pub fn part_names(&self) -> impl Iterator<Item = &str> {
+        self.part_names.iter().map(|name| &**name)
+    }
+
+    /// Names of the parameters of a method, or of all parts of a molecule.
+    pub fn parameter_names(&self) -> impl Iterator<Item = &str> {
+        let members = match self.types.shape(self.ty) {
+            Shape::Record(record) if record.class.is_none() => &record.members[..],
+            _ => &[],
+        };
+        members.iter().map(|member| &*member.name)
+    }
+
+    /// The packed default, explicit or implicit.
+    pub fn default_value(&self) -> &[u8] {
+        &self.default
+    }
+
+    /// Whether it or any part of it, however deep, was given a default.
+    pub fn has_explicit_default(&self) -> bool {
+        self.has_explicit_default
+    }
+
+    /// Packed bytes, if every value has as many.
+    pub fn fixed_size(&self) -> Option<usize> {
+        self.fixed_size
+    }
+
+    /// Whether the bytes are exactly one value that the contract allows.
+    #[inline]
+    pub fn validate(&self, bytes: &[u8], policy: TextPolicy) -> Result<(), ValueError> {
+        match check::run(&self.steps, bytes, 0, Everything(policy)) {
+            Some(end) if end == bytes.len() => Ok(()),
+            _ => Err(self.explain_whole(bytes, policy)),
+        }
+    }
+
+    /// Whether the bytes start with a value that the contract allows; answers its length.
+    #[inline]
+    pub fn validate_prefix(&self, bytes: &[u8], policy: TextPolicy) -> Result<usize, ValueError> {
+        check::run(&self.steps, bytes, 0, Everything(policy)).ok_or_else(|| self.explain(bytes, policy))
+    }
+
+    /// The length of the value that the bytes start with; numbers, counts and texts in it are not checked.
+    #[inline]
+    pub fn skip(&self, bytes: &[u8]) -> Result<usize, ValueError> {
+        check::run(&self.steps, bytes, 0, LengthOnly).ok_or_else(|| self.explain(bytes, TextPolicy::Bytes))
+    }
+
+    #[cold]
+    fn explain_whole(&self, bytes: &[u8], policy: TextPolicy) -> ValueError {
+        let mut walk = Walk::new(&self.types, &self.name, policy, Nobody);
+        walk.whole(self.ty, bytes).err().unwrap_or_else(|| self.unexplained())
+    }
+
+    #[cold]
+    fn explain(&self, bytes: &[u8], policy: TextPolicy) -> ValueError {
+        let mut walk = Walk::new(&self.types, &self.name, policy, Nobody);
+        walk.value(self.ty, bytes, 0).err().unwrap_or_else(|| self.unexplained())
+    }
+
+    /// The quick check refused and the slow one did not: a fault of this crate, which must not let the value pass.
+    #[cold]
+    fn unexplained(&self) -> ValueError {
+        debug_assert!(false, "check and walk disagree on {}", self.name);
+        let message = "the value is not allowed".to_owned();
+        ValueError::new(ValueErrorKind::Constraint, self.name.to_string(), 0, message)
+    }
+}

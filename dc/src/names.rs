@@ -1,0 +1,146 @@
+//! Names, each kept once and compared as a number.
+//!
+//! Decides: which words are reserved or historical keywords (by their place at the front of the table). Never decides
+//! whether a name may stand somewhere: that is the parser's.
+
+use hashbrown::HashMap;
+use std::sync::Arc;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Symbol(pub u32);
+
+/// The nine keywords that need no declaration, in the order of their bits.
+pub(crate) const HISTORICAL: [&str; 9] = [
+    "required", "broadcast", "ownrecv", "ram", "db", "clsend", "clrecv", "ownsend", "airecv",
+];
+
+/// Reserved words: first those of declarations, then the type names in the order of [`crate::simple::Simple::ALL`].
+pub(crate) const DECLARATION_WORDS: [&str; 10] = [
+    "dclass", "struct", "from", "import", "keyword", "typedef", "switch", "case", "default", "break",
+];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Word {
+    Dclass,
+    Struct,
+    From,
+    Import,
+    Keyword,
+    Typedef,
+    Switch,
+    Case,
+    Default,
+    Break,
+}
+
+const WORDS: [Word; 10] = [
+    Word::Dclass,
+    Word::Struct,
+    Word::From,
+    Word::Import,
+    Word::Keyword,
+    Word::Typedef,
+    Word::Switch,
+    Word::Case,
+    Word::Default,
+    Word::Break,
+];
+
+const FIRST_WORD: u32 = HISTORICAL.len() as u32;
+const FIRST_TYPE: u32 = FIRST_WORD + DECLARATION_WORDS.len() as u32;
+const FIRST_FREE: u32 = FIRST_TYPE + crate::simple::Simple::ALL.len() as u32;
+
+/// What a word of the text is before anything was declared.
+pub(crate) enum WordKind {
+    Name,
+    Word(Word),
+    Type(crate::simple::Simple),
+}
+
+pub(crate) struct Names {
+    by_text: HashMap<Arc<str>, Symbol>,
+    texts: Vec<Arc<str>>,
+}
+
+impl Names {
+    pub fn new() -> Self {
+        let mut names = Names {
+            by_text: HashMap::with_capacity(1024),
+            texts: Vec::with_capacity(1024),
+        };
+        let types = crate::simple::Simple::ALL.iter().map(|simple| simple.name());
+        for text in HISTORICAL.into_iter().chain(DECLARATION_WORDS).chain(types) {
+            names.intern(text);
+        }
+        assert_eq!(names.texts.len(), FIRST_FREE as usize);
+        names
+    }
+
+    pub fn intern(&mut self, text: &str) -> Symbol {
+        if let Some(symbol) = self.by_text.get(text) {
+            return *symbol;
+        }
+        let symbol = Symbol(self.texts.len() as u32);
+        let shared: Arc<str> = Arc::from(text);
+        self.texts.push(shared.clone());
+        self.by_text.insert(shared, symbol);
+        symbol
+    }
+
+    pub fn text(&self, symbol: Symbol) -> &Arc<str> {
+        &self.texts[symbol.0 as usize]
+    }
+
+    pub fn kind(symbol: Symbol) -> WordKind {
+        match symbol.0 {
+            index if index < FIRST_WORD => WordKind::Name,
+            index if index < FIRST_TYPE => WordKind::Word(WORDS[(index - FIRST_WORD) as usize]),
+            index if index < FIRST_FREE => WordKind::Type(crate::simple::Simple::ALL[(index - FIRST_TYPE) as usize]),
+            _ => WordKind::Name,
+        }
+    }
+
+    /// The bit of a historical keyword.
+    pub fn historical_bit(symbol: Symbol) -> Option<u16> {
+        (symbol.0 < FIRST_WORD).then(|| 1 << symbol.0)
+    }
+}
+
+/// The candidate most like a misspelt name, if any is like enough to be worth a hint.
+pub(crate) fn nearest<'a>(wrong: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    // Long names are no typing slips, and the distance is quadratic.
+    if wrong.len() > 64 {
+        return None;
+    }
+    let allowed = (wrong.len() / 3).clamp(1, 3);
+    candidates
+        .filter(|candidate| !candidate.is_empty() && candidate.len().abs_diff(wrong.len()) <= allowed)
+        .map(|candidate| (distance(wrong.as_bytes(), candidate.as_bytes()), candidate))
+        .filter(|(far, _)| *far <= allowed)
+        .min()
+        .map(|(_, candidate)| candidate)
+}
+
+/// Edits (insert, remove, replace, swap neighbours; case alone counts nothing) from one word to the other.
+fn distance(left: &[u8], right: &[u8]) -> usize {
+    let width = right.len() + 1;
+    let mut rows = vec![0usize; width * (left.len() + 1)];
+    for (i, cell) in rows.iter_mut().take(width).enumerate() {
+        *cell = i;
+    }
+    for i in 1..=left.len() {
+        rows[i * width] = i;
+        for j in 1..=right.len() {
+            let same = left[i - 1].eq_ignore_ascii_case(&right[j - 1]);
+            let mut best = rows[(i - 1) * width + j - 1] + usize::from(!same);
+            best = best
+                .min(rows[(i - 1) * width + j] + 1)
+                .min(rows[i * width + j - 1] + 1);
+            if i > 1 && j > 1 && left[i - 1] == right[j - 2] && left[i - 2] == right[j - 1] {
+                best = best.min(rows[(i - 2) * width + j - 2] + 1);
+            }
+            rows[i * width + j] = best;
+        }
+    }
+    rows[width * (left.len() + 1) - 1]
+}

@@ -1,0 +1,289 @@
+//! Text into tables, in one pass: meaning depends on order, so each declaration is checked where it stands.
+//!
+//! Decides: grammar (spec 2), meaning (spec 3), and how to go on after a mistake: at the next `;` or `}`. Never stops at
+//! the first mistake, never recurses deeper than [`NESTING_MAX`].
+
+mod class;
+mod file;
+mod parameter;
+mod switch;
+mod value;
+
+use crate::builder::Builder;
+use crate::code::Code;
+use crate::contract::Options;
+use crate::diagnostic::{Diagnostic, Diagnostics};
+use crate::lexer::{Lexer, Token};
+use crate::limits::{DEFAULT_WEIGHT_MAX, DIAGNOSTICS_MAX, NESTING_MAX, SOURCE_BYTES_MAX};
+use crate::literal::Literal;
+use crate::names::{Names, Symbol, Word, nearest};
+use crate::source::{Source, Span};
+use crate::types::TypeId;
+
+/// A mistake was reported; the caller goes on where it can.
+pub(crate) struct Stop;
+
+type Parsed<T> = Result<T, Stop>;
+
+pub(crate) struct Parser<'a> {
+    options: &'a Options,
+    lexer: Lexer<'a>,
+    names: Names,
+    builder: Builder,
+    diagnostics: Vec<Diagnostic>,
+    token: Token,
+    span: Span,
+    /// End of the token before the current one, for mistakes of the kind "something is missing here".
+    last: Span,
+    depth: u16,
+    /// Bodies of classes and structs around the current token: a method may be a switch key only inside one.
+    bodies: u16,
+}
+
+/// Reads all sources in order.
+pub(crate) fn parse(sources: &[Source], options: &Options) -> Result<Builder, Diagnostics> {
+    let mut parser = Parser {
+        options,
+        lexer: Lexer::new(0, b""),
+        names: Names::new(),
+        builder: Builder::new(),
+        diagnostics: Vec::new(),
+        token: Token::End,
+        span: Span::default(),
+        last: Span::default(),
+        depth: 0,
+        bodies: 0,
+    };
+    for (index, source) in sources.iter().enumerate() {
+        if source.text.len() > SOURCE_BYTES_MAX {
+            let span = Span {
+                file: index as u32,
+                ..Span::default()
+            };
+            let message = format!("a source may have {SOURCE_BYTES_MAX} bytes, not {}", source.text.len());
+            parser.diagnostics.push(Diagnostic::new(Code::Limit, span, message));
+            continue;
+        }
+        parser.lexer = Lexer::new(index as u32, &source.text);
+        parser.advance();
+        parser.file();
+    }
+    if parser.diagnostics.is_empty() {
+        Ok(parser.builder)
+    } else {
+        parser.diagnostics.truncate(DIAGNOSTICS_MAX);
+        Err(Diagnostics::new(parser.diagnostics, sources))
+    }
+}
+
+/// Reads one value that stands alone.
+pub(crate) fn parse_value(source: &Source) -> Result<Literal, Diagnostics> {
+    let options = Options::default();
+    let mut parser = Parser {
+        options: &options,
+        lexer: Lexer::new(0, &source.text),
+        names: Names::new(),
+        builder: Builder::new(),
+        diagnostics: Vec::new(),
+        token: Token::End,
+        span: Span::default(),
+        last: Span::default(),
+        depth: 0,
+        bodies: 0,
+    };
+    if source.text.len() > SOURCE_BYTES_MAX {
+        let message = format!("a value may have {SOURCE_BYTES_MAX} bytes of text");
+        parser.report(Diagnostic::new(Code::Limit, Span::default(), message));
+    } else {
+        parser.advance();
+        if let Ok(literal) = parser.value() {
+            if parser.token != Token::End {
+                parser.unexpected("the end of the value");
+            }
+            if parser.diagnostics.is_empty() {
+                return Ok(literal);
+            }
+        }
+    }
+    Err(Diagnostics::new(parser.diagnostics, std::slice::from_ref(source)))
+}
+
+impl Parser<'_> {
+    fn advance(&mut self) {
+        self.last = self.span;
+        let diagnostics = &mut self.diagnostics;
+        let mut report = |diagnostic| {
+            if diagnostics.len() < DIAGNOSTICS_MAX {
+                diagnostics.push(diagnostic);
+            }
+        };
+        (self.token, self.span) = self.lexer.next(&mut self.names, &mut report);
+    }
+
+    fn report(&mut self, diagnostic: Diagnostic) -> Stop {
+        if self.diagnostics.len() < DIAGNOSTICS_MAX {
+            self.diagnostics.push(diagnostic);
+        }
+        Stop
+    }
+
+    fn error(&mut self, code: Code, span: Span, message: impl Into<String>) -> Stop {
+        self.report(Diagnostic::new(code, span, message))
+    }
+
+    fn at(&self, mark: u8) -> bool {
+        self.token == Token::Mark(mark)
+    }
+
+    fn accept(&mut self, mark: u8) -> bool {
+        let found = self.at(mark);
+        if found {
+            self.advance();
+        }
+        found
+    }
+
+    fn expect(&mut self, mark: u8, purpose: &str) -> Parsed<()> {
+        if self.accept(mark) {
+            return Ok(());
+        }
+        Err(self.unexpected(&format!("`{}` {purpose}", mark as char)))
+    }
+
+    /// Reports that something else was expected than what stands here.
+    fn unexpected(&mut self, expected: &str) -> Stop {
+        if self.token == Token::Bad {
+            return Stop;
+        }
+        let found = self.describe();
+        let message = format!("expected {expected}, found {found}");
+        let diagnostic = Diagnostic::new(Code::Syntax, self.span, message).label(format!("expected {expected}"));
+        self.report(diagnostic)
+    }
+
+    fn describe(&self) -> String {
+        match self.token {
+            Token::End => "the end of the file".to_owned(),
+            Token::Name(name) if self.is_keyword(name) => format!("the keyword `{}`", self.names.text(name)),
+            Token::Text => "quoted text".to_owned(),
+            Token::Hex => "hex bytes".to_owned(),
+            _ => format!("`{}`", String::from_utf8_lossy(self.lexer.slice(self.span))),
+        }
+    }
+
+    fn is_keyword(&self, name: Symbol) -> bool {
+        Names::historical_bit(name).is_some() || self.builder.keyword_set.contains(&name)
+    }
+
+    /// A name that is no keyword at this moment.
+    fn name(&mut self, what: &str) -> Parsed<(Symbol, Span)> {
+        match self.token {
+            Token::Name(name) if self.is_keyword(name) => {
+                let message = format!("the keyword `{}` cannot be {what}", self.names.text(name));
+                let help = if Names::historical_bit(name).is_some() {
+                    "the nine historical keywords are never names"
+                } else {
+                    "a declared keyword is never a name again"
+                };
+                let diagnostic = Diagnostic::new(Code::KeywordAsName, self.span, message).help(help);
+                Err(self.report(diagnostic))
+            }
+            Token::Name(name) => {
+                let span = self.span;
+                self.advance();
+                Ok((name, span))
+            }
+            Token::Word(_) | Token::Type(_) => {
+                let word = String::from_utf8_lossy(self.lexer.slice(self.span));
+                let message = format!("the reserved word `{word}` cannot be {what}");
+                Err(self.error(Code::ReservedWord, self.span, message))
+            }
+            _ => Err(self.unexpected(what)),
+        }
+    }
+
+    /// Counts a level of nesting; the caller calls [`Parser::leave`] when done.
+    fn enter(&mut self) -> Parsed<()> {
+        if self.depth >= NESTING_MAX {
+            let message = format!("nested more than {NESTING_MAX} levels deep");
+            self.error(Code::Limit, self.span, message);
+            return Err(Stop);
+        }
+        self.depth += 1;
+        Ok(())
+    }
+
+    fn leave(&mut self) {
+        self.depth -= 1;
+    }
+
+    /// Refuses types beyond our limits.
+    fn check_type(&mut self, ty: TypeId, span: Span) -> TypeId {
+        let node = self.builder.types.node(ty);
+        let (depth, weight) = (node.depth, node.weight);
+        if depth > NESTING_MAX {
+            let message = format!("this type is nested more than {NESTING_MAX} levels deep");
+            self.error(Code::Limit, span, message);
+            return TypeId::INVALID;
+        }
+        if weight > DEFAULT_WEIGHT_MAX {
+            let message = format!("the default of this type needs more than {DEFAULT_WEIGHT_MAX} bytes and items");
+            let help = "no such value fits a message; allow fewer elements";
+            let diagnostic = Diagnostic::new(Code::Limit, span, message).help(help);
+            self.report(diagnostic);
+            return TypeId::INVALID;
+        }
+        ty
+    }
+
+    /// Skips to where the next field may begin: past a `;`, or before a `}` or a word that no body holds.
+    fn recover_in_body(&mut self) {
+        let mut open = 0usize;
+        loop {
+            match self.token {
+                Token::End => return,
+                Token::Word(word) if starts_declaration(word) && word != Word::Struct && word != Word::Switch => return,
+                Token::Mark(b'{') => open += 1,
+                Token::Mark(b'}') if open == 0 => return,
+                Token::Mark(b'}') => open -= 1,
+                Token::Mark(b';') if open == 0 => {
+                    self.advance();
+                    return;
+                }
+                _ => {}
+            }
+            self.advance();
+        }
+    }
+
+    /// Skips to where the next declaration may begin.
+    fn recover_in_file(&mut self) {
+        let mut open = 0usize;
+        loop {
+            match self.token {
+                Token::End => return,
+                Token::Word(word) if starts_declaration(word) && open == 0 => return,
+                Token::Mark(b'{') => open += 1,
+                Token::Mark(b'}') if open > 1 => open -= 1,
+                Token::Mark(b'}') | Token::Mark(b';') if open <= 1 => {
+                    let closes = self.at(b'}') || open == 0;
+                    self.advance();
+                    if closes {
+                        return;
+                    }
+                    continue;
+                }
+                _ => {}
+            }
+            self.advance();
+        }
+    }
+
+    fn did_you_mean<'b>(wrong: &str, candidates: impl Iterator<Item = &'b str>) -> Option<String> {
+        nearest(wrong, candidates).map(|name| format!("did you mean `{name}`?"))
+    }
+}
+
+fn starts_declaration(word: Word) -> bool {
+    !matches!(word, Word::Case | Word::Default | Word::Break)
+}

@@ -1,0 +1,359 @@
+//! Parameters: types, their decorations, brackets, names.
+
+use super::{Parsed, Parser, Stop};
+use crate::builder::{Thing, Typedef};
+use crate::code::Code;
+use crate::diagnostic::Diagnostic;
+use crate::lexer::{Token, decode_text};
+use crate::names::{Symbol, Word};
+use crate::simple::{Number, Refusal, Simple, SimpleType, overlapping};
+use crate::source::Span;
+use crate::types::{Shape, TypeId, Types};
+
+/// A parameter as it was read, before its default.
+pub(super) struct ReadParameter {
+    pub name: Option<Symbol>,
+    pub name_span: Span,
+    pub ty: TypeId,
+    pub span: Span,
+}
+
+impl Parser<'_> {
+    /// Reads a parameter; `what` says what a type is expected for.
+    pub(super) fn parameter(&mut self, what: &str) -> Parsed<ReadParameter> {
+        let start = self.span;
+        if let Token::Type(simple) = self.token {
+            self.advance();
+            return self.simple_parameter(simple, start);
+        }
+        let ty = match self.token {
+            Token::Word(Word::Struct) => {
+                self.advance();
+                self.struct_in_place()?
+            }
+            Token::Word(Word::Switch) => {
+                self.advance();
+                self.switch_in_place()?
+            }
+            Token::Name(_) => {
+                let (name, span) = self.name("a type")?;
+                self.named_type(name, span)
+            }
+            _ => return Err(self.unexpected(what)),
+        };
+        self.rest_of_parameter(ty, start)
+    }
+
+    /// What follows the name of a type that was read already.
+    pub(super) fn rest_of_parameter(&mut self, ty: TypeId, start: Span) -> Parsed<ReadParameter> {
+        self.refuse_decoration("a decoration belongs to a type word such as int16, inside the typedef or struct")?;
+        let mut brackets = Vec::new();
+        self.brackets(&mut brackets)?;
+        self.refuse_decoration("a decoration stands before the brackets")?;
+        let (name, name_span) = self.parameter_name(start)?;
+        if name.is_some() {
+            self.refuse_decoration("a decoration belongs to a type word such as int16, inside the typedef or struct")?;
+            self.brackets(&mut brackets)?;
+            self.refuse_decoration("a decoration stands before the brackets")?;
+        }
+        let ty = self.arrays(ty, &brackets, start);
+        Ok(ReadParameter {
+            name,
+            name_span,
+            ty,
+            span: start.to(self.last),
+        })
+    }
+
+    fn simple_parameter(&mut self, simple: Simple, start: Span) -> Parsed<ReadParameter> {
+        let mut decorated: Option<SimpleType> = None;
+        while self.at(b'(') || self.at(b'/') || self.at(b'%') {
+            let target = decorated.get_or_insert_with(|| SimpleType::new(simple));
+            self.decoration(target, true)?;
+        }
+        let mut brackets = Vec::new();
+        self.brackets(&mut brackets)?;
+        self.refuse_decoration("a decoration stands before the brackets")?;
+        let (name, name_span) = self.parameter_name(start)?;
+        if name.is_some() {
+            while brackets.is_empty() && (self.at(b'/') || self.at(b'%')) {
+                let target = decorated.get_or_insert_with(|| SimpleType::new(simple));
+                self.decoration(target, false)?;
+            }
+            self.refuse_decoration("a range stands before the name, a decoration before the brackets")?;
+            self.brackets(&mut brackets)?;
+            self.refuse_decoration("a decoration stands before the brackets")?;
+        }
+        let ty = match decorated {
+            Some(decorated) if !decorated.is_plain() => {
+                let ty = self.builder.types.add(Shape::Simple(decorated));
+                self.check_type(ty, start)
+            }
+            _ => Types::plain(simple),
+        };
+        let ty = self.arrays(ty, &brackets, start);
+        Ok(ReadParameter {
+            name,
+            name_span,
+            ty,
+            span: start.to(self.last),
+        })
+    }
+
+    fn arrays(&mut self, ty: TypeId, brackets: &[Vec<(u32, u32)>], span: Span) -> TypeId {
+        if brackets.is_empty() || ty == TypeId::INVALID {
+            return ty;
+        }
+        let ty = self.builder.types.add_arrays(ty, brackets);
+        self.check_type(ty, span)
+    }
+
+    fn parameter_name(&mut self, start: Span) -> Parsed<(Option<Symbol>, Span)> {
+        match self.token {
+            Token::Name(_) => self.name("a name").map(|(name, span)| (Some(name), span)),
+            Token::Word(_) | Token::Type(_) => Err(self.name("a name").err().unwrap_or(Stop)),
+            _ => Ok((None, start)),
+        }
+    }
+
+    fn refuse_decoration(&mut self, help: &str) -> Parsed<()> {
+        if !(self.at(b'(') || self.at(b'/') || self.at(b'%')) {
+            return Ok(());
+        }
+        let what = match self.token {
+            Token::Mark(b'(') => "a range",
+            Token::Mark(b'/') => "a divisor",
+            _ => "a modulus",
+        };
+        let diagnostic =
+            Diagnostic::new(Code::Decoration, self.span, format!("{what} cannot stand here")).help(help);
+        Err(self.report(diagnostic))
+    }
+
+    /// A type called by name: typedefs first, then classes, structs and switches.
+    pub(super) fn named_type(&mut self, name: Symbol, span: Span) -> TypeId {
+        if let Some(found) = self.builder.typedefs.get(&name) {
+            return found.ty;
+        }
+        let Some((thing, _)) = self.builder.things.get(&name) else {
+            self.unknown_type(name, span);
+            return TypeId::INVALID;
+        };
+        let ty = match *thing {
+            Thing::Class(class) => self.builder.class_type(class),
+            Thing::Switch(ty) => ty,
+        };
+        let ty = self.check_type(ty, span);
+        let typedef = Typedef {
+            ty,
+            span,
+            implicit: true,
+        };
+        self.builder.typedefs.insert(name, typedef);
+        ty
+    }
+
+    fn unknown_type(&mut self, name: Symbol, span: Span) {
+        let text = self.names.text(name).clone();
+        let candidates = self
+            .builder
+            .typedefs
+            .keys()
+            .chain(self.builder.things.keys())
+            .map(|name| &**self.names.text(*name))
+            .chain(Simple::ALL.iter().map(|simple| simple.name()));
+        let hint = match &*text {
+            "float32" | "float" | "double" => Some("real numbers are float64, or integers with a divisor such as int16/10".to_owned()),
+            "bool" => Some("write uint8(0,1)".to_owned()),
+            _ => Self::did_you_mean(&text, candidates),
+        };
+        let hint = hint.unwrap_or_else(|| "declare it above this line; order matters".to_owned());
+        let message = format!("the type `{text}` is not declared");
+        let diagnostic = Diagnostic::new(Code::UnknownType, span, message)
+            .label("not declared before this line")
+            .help(hint);
+        self.report(diagnostic);
+    }
+
+    fn decoration(&mut self, target: &mut SimpleType, before_name: bool) -> Parsed<()> {
+        let start = self.span;
+        let result: Result<(), Refusal> = if self.accept(b'(') {
+            let ranges = self.ranges()?;
+            target.set_ranges(ranges)
+        } else if self.accept(b'/') {
+            match self.token {
+                Token::Uint(divisor) => {
+                    self.advance();
+                    target.set_divisor(divisor, before_name)
+                }
+                Token::Signed(_) | Token::Real(_) => {
+                    let found = self.describe();
+                    let message = format!("a divisor is a whole number from 1 to 4294967295, not {found}");
+                    return Err(self.error(Code::Divisor, self.span, message));
+                }
+                _ => return Err(self.unexpected("a divisor")),
+            }
+        } else {
+            self.advance();
+            let Some(modulus) = self.number() else {
+                return Err(self.unexpected("a modulus"));
+            };
+            self.advance();
+            target.set_modulus(modulus)
+        };
+        if let Err((code, message, help)) = result {
+            let diagnostic = Diagnostic::new(code, start.to(self.last), message).help_if(help);
+            self.report(diagnostic);
+        }
+        Ok(())
+    }
+
+    fn number(&self) -> Option<Number> {
+        match self.token {
+            Token::Uint(value) => Some(Number::Int(value.into())),
+            Token::Signed(value) => Some(Number::Int(value.into())),
+            Token::Real(value) => Some(Number::Real(value)),
+            _ => None,
+        }
+    }
+
+    /// Ranges up to the closing parenthesis, the opening one being read.
+    fn ranges(&mut self) -> Parsed<Vec<(Number, Number)>> {
+        let mut ranges = Vec::new();
+        if !self.at(b')') && !self.at(b',') {
+            self.range(&mut ranges)?;
+        }
+        while self.accept(b',') {
+            self.range(&mut ranges)?;
+        }
+        self.expect(b')', "to close the range").map_err(|stop| self.hint_at_range(stop))?;
+        Ok(ranges)
+    }
+
+    /// The two spellings that look right and are not (spec 3.6).
+    fn hint_at_range(&mut self, stop: Stop) -> Stop {
+        let is_range = matches!(self.token, Token::Signed(_) | Token::Name(_) | Token::Uint(_));
+        if is_range
+            && let Some(diagnostic) = self.diagnostics.pop()
+        {
+            self.diagnostics.push(diagnostic.help("write blanks around the hyphen of a range: (-5 - 0), (0x1 - 0xf)"));
+        }
+        stop
+    }
+
+    fn range(&mut self, ranges: &mut Vec<(Number, Number)>) -> Parsed<()> {
+        let start = self.span;
+        let low = self.bound()?;
+        let high = match self.token {
+            Token::Mark(b'-') => {
+                self.advance();
+                self.bound()?
+            }
+            Token::Signed(value) if value < 0 => {
+                self.advance();
+                Number::Int(-i128::from(value))
+            }
+            Token::Real(value) if value < 0.0 => {
+                self.advance();
+                Number::Real(-value)
+            }
+            _ => low,
+        };
+        self.add_range(ranges, low, high, start.to(self.last));
+        Ok(())
+    }
+
+    fn add_range(&mut self, ranges: &mut Vec<(Number, Number)>, low: Number, high: Number, span: Span) {
+        if high.less_than(low) {
+            let message = format!("this range runs backwards, from {low} to {high}");
+            let diagnostic = Diagnostic::new(Code::Range, span, message).help(format!("write {high} - {low}"));
+            self.report(diagnostic);
+        } else if let Some((other_low, other_high)) = overlapping(ranges, low, high) {
+            let message = format!("this range shares values with the earlier range {other_low} to {other_high}");
+            self.error(Code::Range, span, message);
+        } else {
+            ranges.push((low, high));
+        }
+    }
+
+    fn bound(&mut self) -> Parsed<Number> {
+        let value = match (self.number(), self.token) {
+            (Some(value), _) => value,
+            (None, Token::Text) => Number::Int(self.character_bound()?.into()),
+            _ => return Err(self.unexpected("a bound: a number or one quoted character")),
+        };
+        self.advance();
+        Ok(value)
+    }
+
+    fn character_bound(&mut self) -> Parsed<u8> {
+        match decode_text(self.lexer.slice(self.span))[..] {
+            [byte] => Ok(byte),
+            ref bytes => {
+                let message = format!("a quoted bound is one character, not {}", bytes.len());
+                Err(self.error(Code::Syntax, self.span, message))
+            }
+        }
+    }
+
+    fn brackets(&mut self, brackets: &mut Vec<Vec<(u32, u32)>>) -> Parsed<()> {
+        while self.accept(b'[') {
+            if brackets.len() >= usize::from(crate::limits::NESTING_MAX) {
+                let message = format!("more than {} brackets", crate::limits::NESTING_MAX);
+                return Err(self.error(Code::Limit, self.last, message));
+            }
+            let mut sizes = Vec::new();
+            if !self.at(b']') && !self.at(b',') {
+                self.size(&mut sizes)?;
+            }
+            while self.accept(b',') {
+                self.size(&mut sizes)?;
+            }
+            self.expect(b']', "to close the array size")?;
+            // Both bounds were checked to fit 32 bits.
+            let whole = |number: Number| number.as_real() as u32;
+            brackets.push(sizes.into_iter().map(|(low, high)| (whole(low), whole(high))).collect());
+        }
+        Ok(())
+    }
+
+    fn size(&mut self, sizes: &mut Vec<(Number, Number)>) -> Parsed<()> {
+        let start = self.span;
+        let low = self.size_bound()?;
+        let high = match self.token {
+            Token::Mark(b'-') => {
+                self.advance();
+                self.size_bound()?
+            }
+            Token::Signed(value) if value < 0 => {
+                self.advance();
+                i128::from(value).unsigned_abs()
+            }
+            _ => low,
+        };
+        let span = start.to(self.last);
+        let greatest = u128::from(u32::MAX);
+        if low > greatest || high > greatest {
+            let message = format!("an array size is at most {greatest}");
+            self.error(Code::ArraySize, span, message);
+            return Ok(());
+        }
+        self.add_range(sizes, Number::Int(low as i128), Number::Int(high as i128), span);
+        Ok(())
+    }
+
+    fn size_bound(&mut self) -> Parsed<u128> {
+        let value = match self.token {
+            Token::Uint(value) => value.into(),
+            Token::Text => self.character_bound()?.into(),
+            Token::Signed(_) | Token::Real(_) => {
+                let found = self.describe();
+                let message = format!("an array size is a whole number without a sign, not {found}");
+                return Err(self.error(Code::ArraySize, self.span, message));
+            }
+            _ => return Err(self.unexpected("an array size")),
+        };
+        self.advance();
+        Ok(value)
+    }
+}

@@ -1,0 +1,268 @@
+//! One executor's turns, without a runtime (design §3).
+//!
+//! Decides what is handled when, and when its effects may leave: the same code runs under glommio in the daemon and
+//! under the simulator in the tests. It holds no socket, reads no clock and never waits; the runtime brings what was
+//! received and carries effects out.
+
+use crate::app::{ConnectionId, Effect, Input, Shard, ShardId, Turn};
+use crate::counters::Counters;
+use crate::mesh::Port;
+use crate::receive::{ReceiveBuffer, ReceivePool};
+use crate::timers::Timers;
+use hashbrown::HashMap;
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// Handlers that one turn runs before it emits: what a turn can add to a ring, and how long other executors and the
+/// sockets wait for this one, are bounded by it. Size it in handlers, not time, so that a simulated run repeats.
+pub const TURN_BUDGET_HANDLERS: usize = 512;
+
+enum Work<S: Shard> {
+    Message(ShardId, S::Message),
+    Received(ConnectionId),
+    Input(Input<S::External, S::Timer>),
+}
+
+/// Runs the turns of one executor.
+pub(crate) struct Engine<S: Shard> {
+    shard: S,
+    turn: Turn<S>,
+    port: Port<S::Message>,
+    /// What the sockets, timers and other threads brought since the last intake.
+    arrived: VecDeque<Work<S>>,
+    /// What this turn, or the next ones if its budget is spent, have to handle, breadth first.
+    work: VecDeque<Work<S>>,
+    /// Effects of turns that are not committed yet, each with its turn.
+    held: VecDeque<(u64, Effect)>,
+    timers: Timers<S::Timer>,
+    receive: HashMap<ConnectionId, ReceiveBuffer>,
+    pool: ReceivePool,
+    counters: Counters,
+}
+
+impl<S: Shard> Engine<S> {
+    pub(crate) fn new(shard: S, port: Port<S::Message>, id: ShardId, shards: usize) -> Self {
+        Self {
+            shard,
+            turn: Turn::new(id, shards),
+            port,
+            arrived: VecDeque::new(),
+            work: VecDeque::new(),
+            held: VecDeque::new(),
+            timers: Timers::default(),
+            receive: HashMap::new(),
+            pool: ReceivePool::default(),
+            counters: Counters::default(),
+        }
+    }
+
+    pub(crate) fn start(&mut self, now_us: u64) {
+        self.turn.now_us = now_us;
+        self.shard.on_start(&mut self.turn);
+        self.after_handler();
+        let turn = self.port.emit(&mut self.turn.remote);
+        self.held.extend(self.turn.effects.drain(..).map(|effect| (turn, effect)));
+    }
+
+    /// Whether sources may be read: not while what earlier ones caused waits for room in the mesh.
+    pub(crate) fn accepts_input(&self) -> bool {
+        !self.port.is_clogged()
+    }
+
+    /// The application, for tests that look inside.
+    #[cfg(test)]
+    pub(crate) fn shard(&mut self) -> &mut S {
+        &mut self.shard
+    }
+
+    pub(crate) fn is_clogged(&self) -> bool {
+        self.port.is_clogged()
+    }
+
+    /// The executors whose batches were taken since the last call.
+    pub(crate) fn taken_from(&mut self, each: impl FnMut(ShardId)) {
+        self.port.taken_from(each);
+    }
+
+    /// Whether a turn would do something.
+    pub(crate) fn has_work(&self, now_us: u64) -> bool {
+        !self.work.is_empty()
+            || self.port.has_incoming()
+            || self.port.can_push()
+            || (self.accepts_input()
+                && (!self.arrived.is_empty() || self.timers.next_us().is_some_and(|at_us| at_us <= now_us)))
+    }
+
+    /// When the next timer is due.
+    pub(crate) fn next_timer_us(&self) -> Option<u64> {
+        self.timers.next_us()
+    }
+
+    pub(crate) fn input(&mut self, input: Input<S::External, S::Timer>) {
+        self.arrived.push_back(Work::Input(input));
+    }
+
+    /// Room for received bytes, or `None` while the connection must not be read: it is gone, paused, or has bytes that
+    /// were not handled yet.
+    pub(crate) fn receive_space(&mut self, connection: ConnectionId) -> Option<&mut [u8]> {
+        if !self.accepts_input() {
+            return None;
+        }
+        let buffer = self.receive.get_mut(&connection)?;
+        buffer.space(&mut self.pool)
+    }
+
+    /// Says how many bytes were put into [`Engine::receive_space`].
+    pub(crate) fn received(&mut self, connection: ConnectionId, bytes: usize) {
+        if let Some(buffer) = self.receive.get_mut(&connection) {
+            buffer.filled(bytes);
+            self.arrived.push_back(Work::Received(connection));
+        }
+    }
+
+    /// Whether the application still wants to hear of a connection.
+    pub(crate) fn is_open(&self, connection: ConnectionId) -> bool {
+        self.receive.contains_key(&connection)
+    }
+
+    pub(crate) fn counters(&mut self) -> &mut Counters {
+        &mut self.counters
+    }
+
+    /// One turn. `wake` is called for each executor that has something new to take. Effects that may leave are in
+    /// [`Engine::effects`] afterwards.
+    pub(crate) fn turn(&mut self, now_us: u64, wake: impl FnMut(ShardId)) {
+        self.turn.now_us = now_us;
+        // A turn that was cut short goes on with local work only: an intake before its leftovers would let an effect
+        // overtake its cause.
+        if self.work.is_empty() {
+            self.intake(now_us);
+        }
+        let mut handled = 0;
+        while handled < TURN_BUDGET_HANDLERS {
+            let Some(work) = self.work.pop_front() else { break };
+            self.handle(work);
+            handled += 1;
+        }
+        if handled > 0 {
+            self.counters.turns += 1;
+            self.counters.handlers += handled as u64;
+            self.counters.turns_cut_short += u64::from(!self.work.is_empty());
+        }
+        let turn = self.port.emit(&mut self.turn.remote);
+        self.held.extend(self.turn.effects.drain(..).map(|effect| (turn, effect)));
+        self.port.commit(wake);
+        self.counters.clogged_turns += u64::from(self.port.is_clogged());
+    }
+
+    /// Effects whose turn is committed, in order. Bytes leave only after the turn that made them (rule 5).
+    pub(crate) fn effects(&mut self) -> impl Iterator<Item = Effect> {
+        let committed = self.port.committed();
+        let ready = self.held.iter().take_while(|(turn, _)| *turn <= committed).count();
+        self.held.drain(..ready).map(|(_, effect)| effect)
+    }
+
+    fn intake(&mut self, now_us: u64) {
+        // The sockets have been read by now: `arrived` is what they brought. Messages are taken and handled first.
+        let Self { port, work, counters, .. } = self;
+        port.take(|from, message| {
+            counters.messages_taken += 1;
+            work.push_back(Work::Message(from, message));
+        });
+        if self.accepts_input() {
+            self.work.append(&mut self.arrived);
+            while let Some(timer) = self.timers.pop_due(now_us) {
+                self.work.push_back(Work::Input(Input::Timer(timer)));
+            }
+        }
+    }
+
+    fn handle(&mut self, work: Work<S>) {
+        let handler = AssertUnwindSafe(|| match work {
+            Work::Message(from, message) => self.shard.on_message(from, message, &mut self.turn),
+            Work::Received(connection) => {
+                Self::offer(&mut self.shard, &mut self.receive, &mut self.pool, connection, &mut self.turn);
+            },
+            Work::Input(input) => {
+                let Some(input) = Self::unless_early_or_late(&mut self.receive, &mut self.pool, input) else { return };
+                self.shard.on_input(input, &mut self.turn);
+            }
+        });
+        if catch_unwind(handler).is_err() {
+            // The application contains the panics of its participants; this one had none.
+            self.counters.uncontained_panics += 1;
+            tracing::error!(shard = self.turn.shard.0, "a handler panicked outside of any participant");
+        }
+        self.after_handler();
+    }
+
+    fn offer(
+        shard: &mut S,
+        receive: &mut HashMap<ConnectionId, ReceiveBuffer>,
+        pool: &mut ReceivePool,
+        connection: ConnectionId,
+        turn: &mut Turn<S>,
+    ) {
+        let Some(buffer) = receive.get_mut(&connection) else { return };
+        buffer.offered();
+        if buffer.is_paused() {
+            return;
+        }
+        let used = shard.on_received(connection, buffer.bytes(), turn);
+        buffer.consume(used);
+        buffer.release_if_empty(pool);
+    }
+
+    /// An end of a connection is told after everything that it had sent, and only if the application has not closed it.
+    fn unless_early_or_late(
+        receive: &mut HashMap<ConnectionId, ReceiveBuffer>,
+        pool: &mut ReceivePool,
+        input: Input<S::External, S::Timer>,
+    ) -> Option<Input<S::External, S::Timer>> {
+        let Input::Closed { connection, cause } = input else { return Some(input) };
+        let buffer = receive.get_mut(&connection)?;
+        if buffer.is_paused() {
+            buffer.end(cause);
+            return None;
+        }
+        buffer.release(pool);
+        receive.remove(&connection);
+        Some(Input::Closed { connection, cause })
+    }
+
+    /// What must take effect before the next handler, not at the end of the turn.
+    fn after_handler(&mut self) {
+        let from = self.turn.shard;
+        self.work.extend(self.turn.local.drain(..).map(|message| Work::Message(from, message)));
+        for (connection, flow) in self.turn.flow.drain(..) {
+            use crate::app::Flow;
+            match flow {
+                Flow::Attached => {
+                    self.receive.insert(connection, ReceiveBuffer::default());
+                }
+                Flow::Closed => {
+                    if let Some(mut buffer) = self.receive.remove(&connection) {
+                        buffer.release(&mut self.pool);
+                    }
+                }
+                Flow::Paused => {
+                    if let Some(buffer) = self.receive.get_mut(&connection) {
+                        buffer.pause();
+                    }
+                }
+                Flow::Resumed => {
+                    let Some(buffer) = self.receive.get_mut(&connection) else { continue };
+                    if buffer.resume() {
+                        self.work.push_back(Work::Received(connection));
+                    }
+                    if let Some(cause) = buffer.take_end() {
+                        self.work.push_back(Work::Input(Input::Closed { connection, cause }));
+                    }
+                }
+            }
+        }
+        for (at_us, timer) in self.turn.timers.drain(..) {
+            self.timers.insert(at_us, timer);
+        }
+    }
+}

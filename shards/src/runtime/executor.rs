@@ -1,0 +1,348 @@
+//! One executor thread: its loop of turns, and how it sleeps.
+
+use super::injector::{Doorbell, Injector};
+use super::sockets::{Connection, accept};
+use crate::app::{ConnectionId, Input, ListenerId, MAX_SHARDS, Shard, ShardId};
+use crate::engine::Engine;
+use crate::mesh::{Port, RING_BATCHES, ports};
+use glommio::timer::Timer;
+use glommio::{LocalExecutorBuilder, Placement as GlommioPlacement};
+use hashbrown::HashMap;
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::net::{TcpListener, UdpSocket};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
+use std::task::{Context, Poll, Waker};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// Registered memory per executor: sockets do not use it, and memlock is scarce where it is limited.
+const IO_MEMORY_BYTES: usize = 64 * 1024;
+/// Entries of one executor's ring: readiness polls queue up beyond it, they are not lost.
+const RING_ENTRIES: usize = 1024;
+/// How long an executor that ends waits for last bytes to leave.
+const SHUTDOWN_GRACE: Duration = Duration::from_millis(500);
+
+/// Where the executors run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Placement {
+    /// Each on the CPU of its index.
+    Pinned(Vec<usize>),
+    /// So many, wherever the scheduler likes.
+    Unpinned(usize),
+}
+
+impl Placement {
+    /// The number of executors.
+    pub fn shards(&self) -> usize {
+        match self {
+            Placement::Pinned(cpus) => cpus.len(),
+            Placement::Unpinned(count) => *count,
+        }
+    }
+}
+
+/// Something that belongs to one executor.
+#[derive(Debug)]
+pub struct Placed<T> {
+    pub shard: ShardId,
+    pub value: T,
+}
+
+/// Why an executor did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ExecutorError {
+    #[error("executor {shard} could not be started: {text}")]
+    Start { shard: u16, text: String },
+    #[error("between 1 and {MAX_SHARDS} executors are possible, not {count}")]
+    Count { count: usize },
+    #[error("no UDP socket for events: {0}")]
+    PacketSocket(std::io::Error),
+}
+
+/// Executors that run.
+#[derive(Debug)]
+pub struct Executors<E> {
+    threads: Vec<JoinHandle<Result<(), String>>>,
+    injector: Injector<E>,
+    ended: Receiver<ShardId>,
+}
+
+impl<E> Executors<E> {
+    pub fn injector(&self) -> &Injector<E> {
+        &self.injector
+    }
+
+    /// Waits until one executor has ended, well or badly.
+    pub fn wait_for_first_end(&self) {
+        // An error says that every executor has ended.
+        let _ = self.ended.recv();
+    }
+
+    /// Waits until every executor has ended. Returns what those said that ended badly.
+    pub fn join(self) -> Vec<String> {
+        self.threads
+            .into_iter()
+            .filter_map(|thread| match thread.join() {
+                Ok(Ok(())) => None,
+                Ok(Err(text)) => Some(text),
+                Err(_) => Some("an executor thread panicked".to_owned()),
+            })
+            .collect()
+    }
+}
+
+/// Starts the executors; returns when all of them run.
+///
+/// `make` is called on this thread, once per executor, with its id, and yields what builds its [`Shard`] on the
+/// executor's own thread. Each listener is served by the executor it is placed on; listeners are non-blocking.
+///
+/// # Errors
+/// [`ExecutorError`]; executors that had started end again.
+pub fn start<S, B>(
+    placement: &Placement,
+    listeners: Vec<Placed<(ListenerId, TcpListener)>>,
+    mut make: impl FnMut(ShardId, Injector<S::External>) -> B,
+) -> Result<Executors<S::External>, ExecutorError>
+where
+    S: Shard,
+    B: FnOnce() -> S + Send + 'static,
+{
+    let shards = placement.shards();
+    if shards == 0 || shards > MAX_SHARDS {
+        return Err(ExecutorError::Count { count: shards });
+    }
+    let doorbells: Vec<Arc<Doorbell>> = (0..shards).map(|_| Arc::default()).collect();
+    let (injector, receivers) = Injector::new(&doorbells);
+    let mut listeners = listeners;
+    let mut threads = Vec::with_capacity(shards);
+    let (tell_end, ended) = channel();
+    let (started, starting) = sync_channel::<Result<(), String>>(shards);
+    for ((index, port), external) in ports::<S::Message>(shards, RING_BATCHES).into_iter().enumerate().zip(receivers) {
+        let shard = ShardId(index as u16);
+        let mine: Vec<_> = listeners.extract_if(.., |listener| listener.shard == shard).map(|own| own.value).collect();
+        let packets = packet_socket().map_err(ExecutorError::PacketSocket)?;
+        let build = make(shard, injector.clone());
+        let (doorbells, started, cpu) = (doorbells.clone(), started.clone(), cpu_of(placement, index));
+        let end = TellEnd { shard, ended: tell_end.clone() };
+        let parts = Parts { shard, port, external, listeners: mine, packets, doorbells };
+        let thread = std::thread::Builder::new()
+            .name(format!("shard-{index}"))
+            .spawn(move || {
+                let _end = end;
+                run(cpu, parts, build, &started)
+            })
+            .map_err(|error| ExecutorError::Start { shard: shard.0, text: error.to_string() })?;
+        threads.push(thread);
+    }
+    for _ in 0..shards {
+        if let Ok(Err(text)) | Err(text) = starting.recv().map_err(|_| "its thread ended".to_owned()) {
+            return Err(ExecutorError::Start { shard: 0, text });
+        }
+    }
+    Ok(Executors { threads, injector, ended })
+}
+
+/// Tells of an executor's end, a panic included.
+struct TellEnd {
+    shard: ShardId,
+    ended: Sender<ShardId>,
+}
+
+impl Drop for TellEnd {
+    fn drop(&mut self) {
+        let _ = self.ended.send(self.shard);
+    }
+}
+
+fn cpu_of(placement: &Placement, index: usize) -> Option<usize> {
+    match placement {
+        Placement::Pinned(cpus) => Some(cpus[index]),
+        Placement::Unpinned(_) => None,
+    }
+}
+
+fn packet_socket() -> std::io::Result<UdpSocket> {
+    let socket = UdpSocket::bind("0.0.0.0:0")?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
+/// What one executor thread starts from.
+struct Parts<M, E> {
+    shard: ShardId,
+    port: Port<M>,
+    external: Receiver<E>,
+    listeners: Vec<(ListenerId, TcpListener)>,
+    packets: UdpSocket,
+    doorbells: Vec<Arc<Doorbell>>,
+}
+
+fn run<S: Shard>(
+    cpu: Option<usize>,
+    parts: Parts<S::Message, S::External>,
+    build: impl FnOnce() -> S,
+    started: &std::sync::mpsc::SyncSender<Result<(), String>>,
+) -> Result<(), String> {
+    let placement = cpu.map_or(GlommioPlacement::Unbound, GlommioPlacement::Fixed);
+    let executor = LocalExecutorBuilder::new(placement)
+        .name(&format!("shard-{}", parts.shard.0))
+        .io_memory(IO_MEMORY_BYTES)
+        .ring_depth(RING_ENTRIES)
+        .make();
+    let executor = match executor {
+        Ok(executor) => executor,
+        Err(error) => {
+            let _ = started.send(Err(error.to_string()));
+            return Err(error.to_string());
+        }
+    };
+    let _ = started.send(Ok(()));
+    executor.run(async move {
+        let shards = parts.doorbells.len();
+        let core = Rc::new(Core {
+            engine: RefCell::new(Engine::new(build(), parts.port, parts.shard, shards)),
+            connections: RefCell::default(),
+            waiting_readers: RefCell::default(),
+            waiting_acceptors: RefCell::default(),
+            packets: parts.packets,
+            stopping: Cell::new(false),
+            writers: Cell::new(0),
+            turns: RefCell::new(None),
+            poked: Cell::new(false),
+            epoch: Instant::now(),
+        });
+        core.engine.borrow_mut().start(core.now_us());
+        for (id, listener) in parts.listeners {
+            glommio::spawn_local(accept(core.clone(), id, listener)).detach();
+        }
+        core.run(&parts.doorbells, parts.shard, &parts.external).await;
+    });
+    Ok(())
+}
+
+/// What the tasks of one executor share.
+pub(super) struct Core<S: Shard> {
+    pub(super) engine: RefCell<Engine<S>>,
+    pub(super) connections: RefCell<HashMap<ConnectionId, Rc<Connection>>>,
+    /// Readers that wait until the engine has taken what they had.
+    pub(super) waiting_readers: RefCell<Vec<Rc<Connection>>>,
+    waiting_acceptors: RefCell<Vec<Waker>>,
+    pub(super) packets: UdpSocket,
+    pub(super) stopping: Cell<bool>,
+    /// Tasks that send what a full socket left over.
+    pub(super) writers: Cell<usize>,
+    /// The task that runs the turns, while it waits.
+    turns: RefCell<Option<Waker>>,
+    poked: Cell<bool>,
+    epoch: Instant,
+}
+
+impl<S: Shard> Core<S> {
+    fn now_us(&self) -> u64 {
+        self.epoch.elapsed().as_micros() as u64
+    }
+
+    /// Says that the engine has something to handle.
+    pub(super) fn poke(&self) {
+        self.poked.set(true);
+        if let Some(waker) = self.turns.borrow_mut().take() {
+            waker.wake();
+        }
+    }
+
+    /// Resolves when the mesh has room for what a new connection may cause.
+    pub(super) async fn wait_until_accepting(&self) {
+        std::future::poll_fn(|context| {
+            if self.engine.borrow().accepts_input() {
+                return Poll::Ready(());
+            }
+            self.waiting_acceptors.borrow_mut().push(context.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+
+    async fn run(self: &Rc<Self>, doorbells: &[Arc<Doorbell>], shard: ShardId, external: &Receiver<S::External>) {
+        let own = &doorbells[shard.index()];
+        self.carry_out();
+        while !self.stopping.get() {
+            self.take_external(external);
+            self.engine.borrow_mut().turn(self.now_us(), |to| doorbells[to.index()].ring());
+            self.carry_out();
+            self.wake_sources();
+            {
+                let mut engine = self.engine.borrow_mut();
+                own.set_clogged(engine.is_clogged());
+                // The turn made room in the rings of those it took from.
+                engine.taken_from(|from| doorbells[from.index()].ring_if_clogged());
+            }
+            if self.engine.borrow().has_work(self.now_us()) {
+                glommio::executor().yield_now().await;
+            } else {
+                self.sleep(own, external).await;
+            }
+        }
+        self.drain().await;
+    }
+
+    fn take_external(&self, external: &Receiver<S::External>) {
+        while let Ok(value) = external.try_recv() {
+            self.engine.borrow_mut().input(Input::External(value));
+        }
+    }
+
+    fn wake_sources(&self) {
+        if self.engine.borrow().accepts_input() {
+            for connection in self.waiting_readers.borrow_mut().drain(..) {
+                connection.wake_reader();
+            }
+            for waker in self.waiting_acceptors.borrow_mut().drain(..) {
+                waker.wake();
+            }
+        }
+    }
+
+    /// Waits for a poke, the doorbell or the next timer.
+    async fn sleep(&self, doorbell: &Doorbell, external: &Receiver<S::External>) {
+        let mut timer = self.engine.borrow().next_timer_us().map(|at_us| {
+            let wait_us = at_us.saturating_sub(self.now_us()).max(1);
+            Timer::new(Duration::from_micros(wait_us))
+        });
+        let mut asleep = false;
+        std::future::poll_fn(|context: &mut Context<'_>| {
+            // Whoever polls a sleeper has a reason: the poke, the doorbell or the timer.
+            if asleep || self.poked.get() {
+                return Poll::Ready(());
+            }
+            if let Some(timer) = &mut timer
+                && Pin::new(timer).poll(context).is_ready()
+            {
+                return Poll::Ready(());
+            }
+            *self.turns.borrow_mut() = Some(context.waker().clone());
+            doorbell.fall_asleep(context.waker());
+            self.take_external(external);
+            if self.engine.borrow().has_work(self.now_us()) {
+                return Poll::Ready(());
+            }
+            asleep = true;
+            Poll::Pending
+        })
+        .await;
+        doorbell.wake_up();
+        self.turns.borrow_mut().take();
+        self.poked.set(false);
+    }
+
+    /// After the last turn: what a full socket left over has a moment to leave.
+    async fn drain(&self) {
+        let deadline = Instant::now() + SHUTDOWN_GRACE;
+        while self.writers.get() > 0 && Instant::now() < deadline {
+            Timer::new(Duration::from_millis(5)).await;
+        }
+    }
+}

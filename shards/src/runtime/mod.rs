@@ -1,0 +1,10 @@
+//! The engines under glommio: one pinned executor thread each, sockets at the rim.
+//!
+//! Decides where executors run, how they sleep and wake, and how they end. Handlers never see any of it.
+
+mod executor;
+mod injector;
+mod sockets;
+
+pub use executor::{ExecutorError, Executors, Placed, Placement, start};
+pub use injector::Injector;

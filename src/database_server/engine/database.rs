@@ -1,0 +1,502 @@
+//! Carries operations out, one after the other, in batches that are written whole or not at all.
+//!
+//! Decides what every operation of `protocol-ss-dbss-db.md` §4.3 does to stored objects. Operations of a batch see what
+//! earlier ones did; nothing of it is in the storage, and no completion leaves, before [`Database::commit`]. There is
+//! no thread, no clock and no message in here.
+
+use super::super::operation::{
+    Condition, DatabaseCompletion, DatabaseRequest, FieldIds, FieldValues, Operation, Outcome, Refusal,
+};
+use super::allocator::Allocator;
+use super::records::{self, ALLOCATOR_KEY, FORMAT_KEY, OBJECT_NUMBER, ObjectRecord, SCHEMA_KEY, StoredRecord};
+use super::schema::{Schema, StoredClass};
+use super::storage::{Change, Storage, StorageError, Table};
+use crate::wire::Doid;
+use bytes::{Bytes, BytesMut};
+use donet_dc::{Class, Contract, FieldKind};
+use donet_shards::ShardId;
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+/// The most operations of one batch: enough that one sync is shared by all that wait, few enough that the first of
+/// them does not wait long for the last.
+pub(super) const BATCH_OPERATIONS_MAX: usize = 1024;
+/// Bytes read or to be written, beyond which a batch takes no further operation.
+pub(super) const BATCH_BYTES_MAX: usize = 4 << 20;
+/// What a record or a completion weighs besides its value.
+const RECORD_OVERHEAD_BYTES: usize = 64;
+
+/// Why a storage cannot be used as a database.
+#[derive(Debug, thiserror::Error)]
+pub(in super::super) enum OpenError {
+    #[error("{0}")]
+    Foreign(String),
+    #[error("format version {found}")]
+    NewerFormat { found: u32 },
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+/// Why an operation stopped.
+enum Stop {
+    Refused(Refusal),
+    Storage(StorageError),
+}
+
+impl From<StorageError> for Stop {
+    fn from(error: StorageError) -> Self {
+        Stop::Storage(error)
+    }
+}
+
+impl From<Refusal> for Stop {
+    fn from(refusal: Refusal) -> Self {
+        Stop::Refused(refusal)
+    }
+}
+
+/// The objects of one Database Server role.
+pub(in super::super) struct Database<S> {
+    storage: S,
+    contract: Arc<Contract>,
+    pool: RangeInclusive<Doid>,
+    schema: Schema,
+    /// With the changes of the batch.
+    allocator: Allocator,
+    /// As stored.
+    allocator_stored: Allocator,
+    /// Changes of the batch to objects and fields; `None` = removed.
+    changes: BTreeMap<[u8; 8], Option<Bytes>>,
+    /// Changes of the batch to the queue of freed doids, by position.
+    freed: BTreeMap<u64, Option<Doid>>,
+    completions: Vec<(ShardId, DatabaseCompletion)>,
+    batch_bytes: usize,
+    /// A write has failed and the storage has not recovered since.
+    broken: bool,
+    /// Whether this batch has tried to recover it.
+    recovery_tried: bool,
+}
+
+impl<S: Storage> Database<S> {
+    /// Opens what is stored, or begins anew in an empty storage, and gives numbers to the contract's new names.
+    pub fn open(mut storage: S, contract: Arc<Contract>, pool: RangeInclusive<Doid>) -> Result<Self, OpenError> {
+        check_format(&mut storage)?;
+        let (schema, allocator) = load(&mut storage, &contract, &pool)?;
+        Ok(Self {
+            storage,
+            contract,
+            pool,
+            schema,
+            allocator_stored: allocator.clone(),
+            allocator,
+            changes: BTreeMap::new(),
+            freed: BTreeMap::new(),
+            completions: Vec::new(),
+            batch_bytes: 0,
+            broken: false,
+            recovery_tried: false,
+        })
+    }
+
+    /// Whether the batch takes no further operation.
+    pub fn is_full(&self) -> bool {
+        self.completions.len() >= BATCH_OPERATIONS_MAX || self.batch_bytes >= BATCH_BYTES_MAX
+    }
+
+    /// Carries one operation out within the batch.
+    pub fn execute(&mut self, shard: ShardId, request: DatabaseRequest) {
+        let DatabaseRequest { requester, context, message_type, operation, .. } = request;
+        let doid = operation.doid();
+        // What is answered if this operation does not come to its end.
+        let outcome = Outcome::Failed;
+        self.completions.push((shard, DatabaseCompletion { requester, context, message_type, doid, outcome }));
+        self.batch_bytes += RECORD_OVERHEAD_BYTES;
+        if self.broken && operation.is_write() && !self.try_to_recover() {
+            return;
+        }
+        let outcome = match self.perform(operation) {
+            Ok(outcome) => outcome,
+            Err(Stop::Refused(refusal)) => Outcome::Refused(refusal),
+            Err(Stop::Storage(error)) => {
+                tracing::error!(doid, %message_type, %error, "a database operation failed");
+                Outcome::Failed
+            }
+        };
+        self.batch_bytes += outcome_bytes(&outcome);
+        if let Some((_, completion)) = self.completions.last_mut() {
+            completion.outcome = outcome;
+        }
+    }
+
+    /// Answers without carrying anything out, in the order of the queue.
+    pub fn refuse(&mut self, shard: ShardId, completion: DatabaseCompletion) {
+        self.batch_bytes += RECORD_OVERHEAD_BYTES;
+        self.completions.push((shard, completion));
+    }
+
+    /// Writes what the batch has changed, and returns its completions. If the write fails, so has every operation of
+    /// the batch, reads included: they may have seen what was never stored. Returns whether anything was written.
+    pub fn commit(&mut self, sync: bool) -> (bool, Vec<(ShardId, DatabaseCompletion)>) {
+        let changes = self.batch_changes();
+        let wrote = !changes.is_empty();
+        if wrote {
+            match self.storage.write(&changes, sync) {
+                Ok(()) => self.allocator_stored = self.allocator.clone(),
+                Err(error) => {
+                    let operations = self.completions.len();
+                    tracing::error!(%error, operations, "the database cannot write; every operation of the batch fails");
+                    self.fail_batch();
+                }
+            }
+        }
+        self.clear_batch();
+        (wrote && !self.broken, std::mem::take(&mut self.completions))
+    }
+
+    /// Gives the batch up after a panic within it, and returns its completions, all failed.
+    pub fn abandon(&mut self) -> Vec<(ShardId, DatabaseCompletion)> {
+        self.fail_batch();
+        self.clear_batch();
+        std::mem::take(&mut self.completions)
+    }
+
+    /// Brings every write so far to disk.
+    pub fn sync(&mut self) {
+        if let Err(error) = self.storage.sync() {
+            tracing::error!(%error, "the database cannot sync; what was written last may be lost in a crash");
+            self.broken = true;
+        }
+    }
+
+    fn fail_batch(&mut self) {
+        self.broken = true;
+        for (_, completion) in &mut self.completions {
+            completion.outcome = Outcome::Failed;
+        }
+    }
+
+    fn clear_batch(&mut self) {
+        self.changes.clear();
+        self.freed.clear();
+        self.allocator = self.allocator_stored.clone();
+        self.batch_bytes = 0;
+        self.recovery_tried = false;
+    }
+
+    fn batch_changes(&self) -> Vec<Change> {
+        let objects = self.changes.iter().map(|(key, value)| Change {
+            table: Table::Objects,
+            key: key.to_vec(),
+            value: value.clone(),
+        });
+        let freed = self.freed.iter().map(|(&position, doid)| Change {
+            table: Table::Meta,
+            key: records::freed_key(position).to_vec(),
+            value: doid.map(records::freed_value),
+        });
+        let allocator = (self.allocator != self.allocator_stored).then(|| Change {
+            table: Table::Meta,
+            key: ALLOCATOR_KEY.to_vec(),
+            value: Some(self.allocator.record().encode()),
+        });
+        objects.chain(freed).chain(allocator).collect()
+    }
+
+    /// Once per batch: makes the storage writable again, and reads back what it holds.
+    fn try_to_recover(&mut self) -> bool {
+        if std::mem::replace(&mut self.recovery_tried, true) {
+            return false;
+        }
+        let loaded = self.storage.recover().and_then(|()| load(&mut self.storage, &self.contract, &self.pool));
+        match loaded {
+            Ok((schema, allocator)) => {
+                tracing::info!("the database can write again");
+                self.schema = schema;
+                self.allocator_stored = allocator.clone();
+                self.allocator = allocator;
+                self.broken = false;
+                true
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the database still cannot write");
+                false
+            }
+        }
+    }
+
+    /// Checks first and changes last: an operation that stops has changed nothing of an object.
+    fn perform(&mut self, operation: Operation) -> Result<Outcome, Stop> {
+        match operation {
+            Operation::Create { class, values } => self.create(class, values),
+            Operation::GetAll { doid } => self.get_all(doid),
+            Operation::GetFields { doid, fields } => self.get_fields(doid, &fields),
+            Operation::Set { doid, values } => {
+                self.check_fields(doid, values.iter().map(|(field, _)| field))?;
+                Ok(self.apply(doid, values))
+            }
+            Operation::SetIfEquals { doid, conditions } => self.set_if_equals(doid, conditions),
+            Operation::SetIfEmpty { doid, values } => self.set_if_empty(doid, values),
+            Operation::DeleteFields { doid, fields } => self.delete_fields(doid, &fields),
+            Operation::Delete { doid } => self.delete(doid),
+        }
+    }
+
+    fn create(&mut self, class: u16, values: FieldValues) -> Result<Outcome, Stop> {
+        let unknown = || StorageError::Failed(format!("the engine's contract has no class {class}"));
+        let class = self.schema.class_number(class).ok_or_else(unknown)?;
+        let doid = self.allocate()?.ok_or(Refusal::PoolExhausted)?;
+        self.put(doid, OBJECT_NUMBER, ObjectRecord { class }.encode());
+        self.apply(doid, values);
+        Ok(Outcome::Created(doid))
+    }
+
+    /// A doid of the pool that no object has.
+    ///
+    /// The counter's ids are looked up too: after a change of the pool in the configuration it may run into ids that
+    /// were handed out before.
+    fn allocate(&mut self) -> Result<Option<Doid>, StorageError> {
+        while let Some(doid) = self.allocator.next_of_counter() {
+            if self.read(doid, OBJECT_NUMBER)?.is_none() {
+                return Ok(Some(doid));
+            }
+        }
+        while let Some(position) = self.allocator.take_freed() {
+            let doid = self.freed_at(position)?;
+            self.freed.insert(position, None);
+            let Some(doid) = doid else { continue };
+            if self.allocator.is_in_pool(doid) && self.read(doid, OBJECT_NUMBER)?.is_none() {
+                return Ok(Some(doid));
+            }
+        }
+        Ok(None)
+    }
+
+    fn freed_at(&self, position: u64) -> Result<Option<Doid>, StorageError> {
+        if let Some(doid) = self.freed.get(&position) {
+            return Ok(*doid);
+        }
+        let value = self.storage.get(Table::Meta, &records::freed_key(position))?;
+        value.map(|value| records::freed_doid(&value)).transpose()
+    }
+
+    fn get_all(&mut self, doid: Doid) -> Result<Outcome, Stop> {
+        let records = self.records_of(doid)?;
+        let object = records.get(&records::object_key(doid, OBJECT_NUMBER)).ok_or(Refusal::MissingObject)?;
+        let class = self.known_class(object)?;
+        // What the contract does not declare, or no longer stores, is not seen.
+        let fields = records.iter().filter_map(|(key, value)| {
+            let number = u32::from_be_bytes(key[4..].try_into().expect("keys of objects have eight bytes"));
+            Some((self.schema.field(class, number)?, value.clone()))
+        });
+        Ok(Outcome::Object { class, values: fields.collect() })
+    }
+
+    fn get_fields(&mut self, doid: Doid, fields: &FieldIds) -> Result<Outcome, Stop> {
+        let class = self.class_of(doid)?;
+        let mut values = FieldValues::default();
+        for field in fields.iter() {
+            if let Some(value) = self.value(doid, class, field)? {
+                values.insert(field, value);
+            }
+        }
+        Ok(Outcome::Values(values))
+    }
+
+    fn set_if_equals(&mut self, doid: Doid, conditions: Vec<Condition>) -> Result<Outcome, Stop> {
+        let class = self.check_fields(doid, conditions.iter().map(|condition| condition.field))?;
+        let current = self.current(doid, class, conditions.iter().map(|condition| condition.field))?;
+        if conditions.iter().any(|condition| current.get(condition.field) != Some(&condition.expected)) {
+            return Ok(Outcome::Mismatch(current));
+        }
+        let values = conditions.into_iter().map(|condition| (condition.field, condition.value)).collect();
+        Ok(self.apply(doid, values))
+    }
+
+    fn set_if_empty(&mut self, doid: Doid, values: FieldValues) -> Result<Outcome, Stop> {
+        let class = self.check_fields(doid, values.iter().map(|(field, _)| field))?;
+        let current = self.current(doid, class, values.iter().map(|(field, _)| field))?;
+        if !current.is_empty() {
+            return Ok(Outcome::Mismatch(current));
+        }
+        Ok(self.apply(doid, values))
+    }
+
+    fn delete_fields(&mut self, doid: Doid, fields: &FieldIds) -> Result<Outcome, Stop> {
+        self.check_fields(doid, fields.iter())?;
+        let mut removed = FieldIds::default();
+        let mut set = FieldValues::default();
+        for field in fields.iter() {
+            match self.contract.field(field).filter(|field| field.has_explicit_default()) {
+                Some(with_default) => set.insert(field, Bytes::copy_from_slice(with_default.default_value())),
+                None => removed.insert(field),
+            }
+        }
+        for field in removed.iter() {
+            if let Some(number) = self.schema.field_number(field) {
+                self.remove(records::object_key(doid, number));
+            }
+        }
+        let Outcome::Applied { set, .. } = self.apply(doid, set) else { unreachable!("apply applies") };
+        Ok(Outcome::Applied { removed, set })
+    }
+
+    fn delete(&mut self, doid: Doid) -> Result<Outcome, Stop> {
+        self.class_of(doid)?;
+        for key in self.records_of(doid)?.into_keys() {
+            self.remove(key);
+        }
+        // Each object is removed once, so its id is freed once.
+        if self.allocator.is_in_pool(doid) {
+            let position = self.allocator.add_freed();
+            self.freed.insert(position, Some(doid));
+        }
+        Ok(Outcome::Deleted)
+    }
+
+    /// Stores values of fields that belong to the object.
+    fn apply(&mut self, doid: Doid, set: FieldValues) -> Outcome {
+        for (field, value) in set.iter() {
+            if let Some(number) = self.schema.field_number(field) {
+                self.put(doid, number, value.clone());
+            }
+        }
+        Outcome::Applied { removed: FieldIds::default(), set }
+    }
+
+    /// The class of an object all of whose named fields belong to it.
+    fn check_fields(&mut self, doid: Doid, mut fields: impl Iterator<Item = u16>) -> Result<u16, Stop> {
+        let id = self.class_of(doid)?;
+        let class = self.class(id)?;
+        match fields.find(|&field| class.field(field).is_none()) {
+            Some(foreign) => Err(Refusal::ForeignField(foreign).into()),
+            None => Ok(id),
+        }
+    }
+
+    fn class_of(&mut self, doid: Doid) -> Result<u16, Stop> {
+        let object = self.read(doid, OBJECT_NUMBER)?.ok_or(Refusal::MissingObject)?;
+        self.known_class(&object)
+    }
+
+    /// The class of the contract that an object's record names. An object of a class that the contract has lost reads
+    /// as missing.
+    fn known_class(&mut self, object: &[u8]) -> Result<u16, Stop> {
+        let number = ObjectRecord::decode(object)?.class;
+        match self.schema.class(number) {
+            StoredClass::Known(class) => Ok(class),
+            StoredClass::Dropped => Err(Refusal::MissingObject.into()),
+            StoredClass::Unnamed => {
+                Err(StorageError::Damaged(format!("an object of class number {number}, which has no name")).into())
+            }
+        }
+    }
+
+    fn class(&self, id: u16) -> Result<&Class, StorageError> {
+        self.contract.class(id).ok_or_else(|| StorageError::Failed(format!("the contract has no class {id}")))
+    }
+
+    fn current(&self, doid: Doid, class: u16, fields: impl Iterator<Item = u16>) -> Result<FieldValues, StorageError> {
+        let mut current = FieldValues::default();
+        for field in fields {
+            if let Some(value) = self.value(doid, class, field)? {
+                current.insert(field, value);
+            }
+        }
+        Ok(current)
+    }
+
+    /// The value of a field, if it belongs to the class and is stored; of a molecular one, if all its parts are.
+    fn value(&self, doid: Doid, class: u16, field: u16) -> Result<Option<Bytes>, StorageError> {
+        let Some(field) = self.class(class)?.field(field) else { return Ok(None) };
+        if field.kind() != FieldKind::Molecular {
+            let Some(number) = self.schema.field_number(field.id()) else { return Ok(None) };
+            return self.read(doid, number);
+        }
+        let mut composed = BytesMut::new();
+        for &part in field.parts() {
+            let Some(number) = self.schema.field_number(part) else { return Ok(None) };
+            let Some(value) = self.read(doid, number)? else { return Ok(None) };
+            composed.extend_from_slice(&value);
+        }
+        Ok(Some(composed.freeze()))
+    }
+
+    /// One record, as the batch has left it.
+    fn read(&self, doid: Doid, number: u32) -> Result<Option<Bytes>, StorageError> {
+        let key = records::object_key(doid, number);
+        match self.changes.get(&key) {
+            Some(changed) => Ok(changed.clone()),
+            None => self.storage.get(Table::Objects, &key),
+        }
+    }
+
+    /// Every record of an object, as the batch has left it, in ascending order of the numbers.
+    fn records_of(&self, doid: Doid) -> Result<BTreeMap<[u8; 8], Bytes>, StorageError> {
+        let mut records = BTreeMap::new();
+        for (key, value) in self.storage.scan(Table::Objects, records::object_prefix(doid))? {
+            let key = <[u8; 8]>::try_from(&key[..]).map_err(|_| {
+                StorageError::Damaged(format!("a record of object {doid} has a key of {} bytes", key.len()))
+            })?;
+            records.insert(key, value);
+        }
+        let all = records::object_key(doid, 0)..=records::object_key(doid, u32::MAX);
+        for (&key, changed) in self.changes.range(all) {
+            match changed {
+                Some(value) => records.insert(key, value.clone()),
+                None => records.remove(&key),
+            };
+        }
+        Ok(records)
+    }
+
+    fn put(&mut self, doid: Doid, number: u32, value: Bytes) {
+        self.batch_bytes += RECORD_OVERHEAD_BYTES + value.len();
+        self.changes.insert(records::object_key(doid, number), Some(value));
+    }
+
+    fn remove(&mut self, key: [u8; 8]) {
+        self.batch_bytes += RECORD_OVERHEAD_BYTES;
+        self.changes.insert(key, None);
+    }
+}
+
+/// What a completion holds in memory until it leaves; what was put is counted where it is put.
+fn outcome_bytes(outcome: &Outcome) -> usize {
+    match outcome {
+        Outcome::Object { values, .. } | Outcome::Values(values) | Outcome::Mismatch(values) => values.payload_bytes(),
+        _ => 0,
+    }
+}
+
+/// Refuses what is not ours, and marks an empty storage as ours.
+fn check_format(storage: &mut impl Storage) -> Result<(), OpenError> {
+    match storage.get(Table::Meta, FORMAT_KEY)? {
+        Some(value) => match records::format_version(&value) {
+            Some(records::FORMAT_VERSION) => Ok(()),
+            Some(found) if found > records::FORMAT_VERSION => Err(OpenError::NewerFormat { found }),
+            _ => Err(OpenError::Foreign("its format record is another program's".to_owned())),
+        },
+        None => {
+            let value = Some(records::format_value());
+            let change = Change { table: Table::Meta, key: FORMAT_KEY.to_vec(), value };
+            Ok(storage.write(&[change], true)?)
+        }
+    }
+}
+
+/// Reads names and allocator, and stores the names that are new.
+fn load(
+    storage: &mut impl Storage,
+    contract: &Contract,
+    pool: &RangeInclusive<Doid>,
+) -> Result<(Schema, Allocator), StorageError> {
+    let stored = storage.get(Table::Meta, SCHEMA_KEY)?.map(|value| StoredRecord::decode(&value)).transpose()?;
+    let (schema, changed) = Schema::resolve(stored.unwrap_or_default(), contract);
+    if let Some(record) = changed {
+        let change = Change { table: Table::Meta, key: SCHEMA_KEY.to_vec(), value: Some(record.encode()) };
+        storage.write(&[change], true)?;
+    }
+    let stored = storage.get(Table::Meta, ALLOCATOR_KEY)?.map(|value| StoredRecord::decode(&value)).transpose()?;
+    Ok((schema, Allocator::resume(stored, pool)))
+}

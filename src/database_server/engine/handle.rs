@@ -1,0 +1,236 @@
+//! The way into an engine, and the loop of its thread.
+//!
+//! Decides when a batch is written, synced and answered. [`EngineHandle::submit`] never waits: what does not fit the
+//! queue's limit is answered with failure, in its place in the order.
+
+use super::super::operation::{DatabaseCompletion, DatabaseRequest, Outcome, Refusal};
+use super::database::{Database, OpenError};
+use super::error::EngineError;
+use super::records::FORMAT_VERSION;
+use super::rocks::RocksStorage;
+use super::storage::{Storage, StorageError};
+use crate::config::{self, Durability};
+use donet_dc::Contract;
+use donet_shards::ShardId;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// Bytes of operations that may wait: some seconds of a slow disk's work. Beyond it operations are refused.
+const QUEUE_BYTES_MAX: usize = 256 << 20;
+/// What a waiting operation weighs besides the frame that its values share.
+const OPERATION_OVERHEAD_BYTES: usize = 256;
+
+/// Receives what the engine answers, on the engine's thread: must hand it on without waiting, and must not panic.
+pub type OnCompletion = Box<dyn Fn(ShardId, DatabaseCompletion) + Send>;
+
+/// Opens engines.
+pub struct Engine;
+
+impl Engine {
+    /// Opens or creates the database folder of a role and starts its thread, `db-<index>`.
+    ///
+    /// The thread and those of the storage inherit the CPU affinity of the caller: open engines before pinning.
+    ///
+    /// # Errors
+    /// [`EngineError`] when the folder is in use, foreign, damaged or not usable.
+    pub fn open(
+        index: u8,
+        settings: &config::DatabaseServer,
+        contract: Arc<Contract>,
+        on_completion: OnCompletion,
+    ) -> Result<EngineHandle, EngineError> {
+        let storage = RocksStorage::open(&settings.directory)?;
+        let database = Database::open(storage, contract, settings.generate.clone())
+            .map_err(|error| open_error(&settings.directory, error))?;
+        EngineHandle::start(index, database, settings.durability, on_completion)
+    }
+}
+
+fn open_error(directory: &Path, error: OpenError) -> EngineError {
+    let directory = directory.to_owned();
+    match error {
+        OpenError::Foreign(found) => EngineError::Foreign { directory, found },
+        OpenError::NewerFormat { found } => EngineError::NewerFormat { directory, found, supported: FORMAT_VERSION },
+        OpenError::Storage(StorageError::Damaged(detail)) => EngineError::Corrupt { directory, detail },
+        OpenError::Storage(StorageError::Failed(detail)) => EngineError::Unusable { directory, detail },
+    }
+}
+
+enum Job {
+    Operation { shard: ShardId, request: DatabaseRequest, weight_bytes: usize },
+    Refused { shard: ShardId, completion: DatabaseCompletion },
+    Shutdown,
+}
+
+/// The way into an engine: every executor has a clone. When the last one goes, or at [`EngineHandle::shutdown`], the
+/// engine finishes what was submitted, syncs, and its thread is joined.
+#[derive(Clone)]
+pub struct EngineHandle(Arc<Shared>);
+
+struct Shared {
+    jobs: Sender<Job>,
+    queued_bytes: Arc<AtomicUsize>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl EngineHandle {
+    pub(super) fn start<S: Storage + Send + 'static>(
+        index: u8,
+        database: Database<S>,
+        durability: Durability,
+        on_completion: OnCompletion,
+    ) -> Result<Self, EngineError> {
+        let (jobs, receiver) = channel();
+        let queued_bytes = Arc::new(AtomicUsize::new(0));
+        let writer = Writer { database, jobs: receiver, queued_bytes: queued_bytes.clone(), durability, on_completion };
+        let thread = std::thread::Builder::new()
+            .name(format!("db-{index}"))
+            .spawn(move || writer.run())
+            .map_err(EngineError::Thread)?;
+        Ok(Self(Arc::new(Shared { jobs, queued_bytes, thread: Mutex::new(Some(thread)) })))
+    }
+
+    /// Queues an operation; its completion is handed on for `shard`. Operations are carried out in the order in which
+    /// they were submitted. After a shutdown they are dropped.
+    pub fn submit(&self, shard: ShardId, request: DatabaseRequest) {
+        let weight_bytes = request.held_bytes + OPERATION_OVERHEAD_BYTES;
+        let queued_bytes = self.0.queued_bytes.fetch_add(weight_bytes, Ordering::Relaxed) + weight_bytes;
+        let job = if queued_bytes <= QUEUE_BYTES_MAX {
+            Job::Operation { shard, request, weight_bytes }
+        } else {
+            self.0.queued_bytes.fetch_sub(weight_bytes, Ordering::Relaxed);
+            let completion = DatabaseCompletion {
+                requester: request.requester,
+                context: request.context,
+                message_type: request.message_type,
+                doid: request.operation.doid(),
+                outcome: Outcome::Refused(Refusal::QueueFull),
+            };
+            Job::Refused { shard, completion }
+        };
+        if self.0.jobs.send(job).is_err() {
+            tracing::debug!("an operation came after the database was shut down");
+        }
+    }
+
+    /// Bytes of operations that wait (gauge).
+    pub fn queued_bytes(&self) -> usize {
+        self.0.queued_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Finishes what was submitted before, syncs, closes the folder and joins the thread. Further calls do nothing.
+    pub fn shutdown(&self) {
+        self.0.shutdown();
+    }
+}
+
+impl Shared {
+    fn shutdown(&self) {
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(thread) = thread else { return };
+        // Fails only if the thread has ended already.
+        let _ = self.jobs.send(Job::Shutdown);
+        // The last handle may be dropped by a completion, on the engine's own thread.
+        if thread.thread().id() != std::thread::current().id() && thread.join().is_err() {
+            tracing::error!("the database thread panicked");
+        }
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.shutdown();
+    }
+}
+
+/// The engine's thread.
+struct Writer<S> {
+    database: Database<S>,
+    jobs: Receiver<Job>,
+    queued_bytes: Arc<AtomicUsize>,
+    durability: Durability,
+    on_completion: OnCompletion,
+}
+
+impl<S: Storage> Writer<S> {
+    fn run(mut self) {
+        // When what is written but not synced must be on its way to disk.
+        let mut sync_at: Option<Instant> = None;
+        let mut running = true;
+        while running {
+            match self.next(sync_at) {
+                Ok(Some(job)) => running = self.batch(job, &mut sync_at),
+                Ok(None) => {}
+                Err(()) => running = false,
+            }
+            if sync_at.is_some_and(|at| at <= Instant::now()) {
+                self.database.sync();
+                sync_at = None;
+            }
+        }
+        if self.durability != Durability::Sync {
+            self.database.sync();
+        }
+    }
+
+    /// Waits for a job; `None` when it is time to sync, an error when every handle is gone.
+    fn next(&self, sync_at: Option<Instant>) -> Result<Option<Job>, ()> {
+        let Some(at) = sync_at else { return self.jobs.recv().map(Some).map_err(|_| ()) };
+        match self.jobs.recv_timeout(at.saturating_duration_since(Instant::now())) {
+            Ok(job) => Ok(Some(job)),
+            Err(RecvTimeoutError::Timeout) => Ok(None),
+            Err(RecvTimeoutError::Disconnected) => Err(()),
+        }
+    }
+
+    /// Carries out a job and whatever waits behind it, as far as a batch goes. Returns whether to go on.
+    fn batch(&mut self, first: Job, sync_at: &mut Option<Instant>) -> bool {
+        let worked = catch_unwind(AssertUnwindSafe(|| {
+            let mut running = self.take(first);
+            while running && !self.database.is_full() {
+                match self.jobs.try_recv() {
+                    Ok(job) => running = self.take(job),
+                    Err(_) => break,
+                }
+            }
+            let (wrote, completions) = self.database.commit(self.durability == Durability::Sync);
+            (running, wrote, completions)
+        }));
+        let (running, wrote, completions) = worked.unwrap_or_else(|_| {
+            tracing::error!("the database panicked; every operation of the batch fails");
+            (true, false, self.database.abandon())
+        });
+        if let (true, Durability::Interval(interval)) = (wrote, self.durability) {
+            sync_at.get_or_insert_with(|| Instant::now() + sync_delay(interval));
+        }
+        for (shard, completion) in completions {
+            (self.on_completion)(shard, completion);
+        }
+        running
+    }
+
+    fn take(&mut self, job: Job) -> bool {
+        match job {
+            Job::Operation { shard, request, weight_bytes } => {
+                self.queued_bytes.fetch_sub(weight_bytes, Ordering::Relaxed);
+                self.database.execute(shard, request);
+                true
+            }
+            Job::Refused { shard, completion } => {
+                self.database.refuse(shard, completion);
+                true
+            }
+            Job::Shutdown => false,
+        }
+    }
+}
+
+/// How long written data waits for its sync: half of what may be lost, so that the sync has the other half to finish.
+fn sync_delay(interval: Duration) -> Duration {
+    interval / 2
+}

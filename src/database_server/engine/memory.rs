@@ -1,0 +1,93 @@
+//! A storage in memory for tests: it shares its tables with its clones, so that dropping one and opening another is a
+//! restart, and it fails when it is told to.
+
+use super::records::{OBJECT_NUMBER, object_key};
+use super::storage::{Change, Storage, StorageError, Table};
+use crate::wire::Doid;
+use bytes::Bytes;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+#[derive(Clone, Default)]
+pub(in super::super) struct MemoryStorage(Arc<Mutex<State>>);
+
+#[derive(Default)]
+pub(in super::super) struct State {
+    records: BTreeMap<(Table, Vec<u8>), Bytes>,
+    /// Whether writes, syncs and recoveries fail.
+    pub disk_full: bool,
+    /// Whether reads fail.
+    pub unreadable: bool,
+    /// Number of keys in each write, and whether it was synced.
+    pub writes: Vec<(usize, bool)>,
+    /// Syncs outside writes.
+    pub syncs: usize,
+}
+
+impl MemoryStorage {
+    pub fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap()
+    }
+
+    /// Every record, as hexadecimal text: the stored format as a whole.
+    pub fn dump(&self) -> Vec<String> {
+        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let state = self.state();
+        state.records.iter().map(|((table, key), value)| format!("{table:?} {} {}", hex(key), hex(value))).collect()
+    }
+
+    /// Puts an object there whose record is no archive.
+    pub fn corrupt_object(&self, doid: Doid) {
+        let key = object_key(doid, OBJECT_NUMBER).to_vec();
+        self.state().records.insert((Table::Objects, key), Bytes::from_static(&[9, 9]));
+    }
+}
+
+impl State {
+    fn fails(fails: bool, what: &str) -> Result<(), StorageError> {
+        if fails { Err(StorageError::Failed(what.to_owned())) } else { Ok(()) }
+    }
+}
+
+impl Storage for MemoryStorage {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, StorageError> {
+        let state = self.state();
+        State::fails(state.unreadable, "unreadable")?;
+        Ok(state.records.get(&(table, key.to_vec())).cloned())
+    }
+
+    fn scan(&self, table: Table, prefix: [u8; 4]) -> Result<Vec<(Vec<u8>, Bytes)>, StorageError> {
+        let state = self.state();
+        State::fails(state.unreadable, "unreadable")?;
+        let from = state.records.range((table, prefix.to_vec())..);
+        Ok(from
+            .take_while(|((other, key), _)| *other == table && key.starts_with(&prefix))
+            .map(|((_, key), value)| (key.clone(), value.clone()))
+            .collect())
+    }
+
+    fn write(&mut self, changes: &[Change], sync: bool) -> Result<(), StorageError> {
+        let mut state = self.state();
+        State::fails(state.disk_full, "disk full")?;
+        state.writes.push((changes.len(), sync));
+        for change in changes {
+            let key = (change.table, change.key.clone());
+            match &change.value {
+                Some(value) => state.records.insert(key, value.clone()),
+                None => state.records.remove(&key),
+            };
+        }
+        Ok(())
+    }
+
+    fn sync(&mut self) -> Result<(), StorageError> {
+        let mut state = self.state();
+        State::fails(state.disk_full, "disk full")?;
+        state.syncs += 1;
+        Ok(())
+    }
+
+    fn recover(&mut self) -> Result<(), StorageError> {
+        State::fails(self.state().disk_full, "disk full")
+    }
+}

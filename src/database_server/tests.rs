@@ -1,0 +1,662 @@
+//! The statements DB-1 to DB-30 (`protocol-ss-dbss-db.md` §4.7): messages in, messages out, over a storage in memory.
+//! What needs the engine's thread or a disk is tested beside the engine.
+
+use super::engine::{Database, MemoryStorage};
+use super::*;
+use crate::config::{self, Durability};
+use crate::outbox::{Action, Outbox, Participant};
+use crate::wire::message_type as t;
+use crate::wire::{ALL_DATABASE_SERVERS, Channel, Datagram, Doid, Encoder, MessageType};
+use donet_dc::{Contract, Options, Source, TextPolicy};
+use donet_shards::ShardId;
+use std::sync::Arc;
+
+pub(super) const CONTROL: Channel = 1200;
+pub(super) const REQUESTER: Channel = 5;
+pub(super) const FIRST: Doid = 1_000_000;
+
+/// The contract of Appendix A, with more behind its last field.
+pub(super) const CONTRACT: &str = "
+dclass Base {
+    setRequired1(uint32 = 78) required broadcast ram;
+    setB1(uint8) broadcast;
+    setBA1(uint16) broadcast airecv;
+    setBR1(string) broadcast ram;
+    setBRA1(uint32) broadcast ram airecv;
+    setBRO1(uint32) broadcast ram ownrecv;
+};
+dclass Other {
+    setOther(uint8 = 7) db;
+    setPlain(uint16) broadcast;
+};
+dclass Stored : Base {
+    setName(string) ram db;
+    setScore(uint32) required broadcast db;
+    setTitle(string) ram db airecv;
+};
+struct Nine {
+    uint8 a; uint8 b; uint8 c; uint8 d; uint8 e; uint8 f; uint8 g; uint8 h; uint8 i;
+};
+dclass Avatar : Stored {
+    setLevel(uint8 = 20) required db;
+    setCoins(uint16) db;
+    setX(int16) db;
+    setY(int16) db;
+    setXY : setX, setY;
+    setPercent(uint8(0-100)) db;
+    setMet() db;
+    setNine(Nine) db;
+};
+";
+pub(super) const STORED: u16 = 2;
+pub(super) const NINE: u16 = 3;
+pub(super) const AVATAR: u16 = 4;
+pub(super) const B1: u16 = 1;
+pub(super) const OTHER: u16 = 6;
+pub(super) const PLAIN: u16 = 7;
+pub(super) const NAME: u16 = 8;
+pub(super) const SCORE: u16 = 9;
+pub(super) const TITLE: u16 = 10;
+pub(super) const LEVEL: u16 = 20;
+pub(super) const COINS: u16 = 21;
+pub(super) const X: u16 = 22;
+pub(super) const Y: u16 = 23;
+pub(super) const XY: u16 = 24;
+pub(super) const PERCENT: u16 = 25;
+pub(super) const MET: u16 = 26;
+pub(super) const UNKNOWN: u16 = 999;
+
+pub(super) fn contract(text: &str) -> Arc<Contract> {
+    let sources = [Source { name: "test.dc".to_owned(), text: text.as_bytes().to_vec() }];
+    Arc::new(Contract::parse(&sources, &Options::default()).unwrap_or_else(|error| panic!("{error}")))
+}
+
+pub(super) fn settings(pool: std::ops::RangeInclusive<Doid>) -> config::DatabaseServer {
+    config::DatabaseServer {
+        control_channel: CONTROL,
+        generate: pool,
+        broadcast: true,
+        directory: "unused".into(),
+        durability: Durability::Sync,
+    }
+}
+
+/// A message that left: recipient, sender, type, payload.
+pub(super) type Sent = (Channel, Channel, MessageType, Vec<u8>);
+
+/// A payload under construction.
+#[derive(Clone, Default)]
+pub(super) struct Payload(pub Vec<u8>);
+
+impl Payload {
+    pub fn u8(mut self, value: u8) -> Self {
+        self.0.push(value);
+        self
+    }
+    pub fn u16(mut self, value: u16) -> Self {
+        self.0.extend(value.to_le_bytes());
+        self
+    }
+    pub fn u32(mut self, value: u32) -> Self {
+        self.0.extend(value.to_le_bytes());
+        self
+    }
+    pub fn text(self, value: &str) -> Self {
+        let mut payload = self.u16(value.len() as u16);
+        payload.0.extend(value.as_bytes());
+        payload
+    }
+    pub fn bytes(mut self, value: &[u8]) -> Self {
+        self.0.extend(value);
+        self
+    }
+    pub fn append(self, more: Payload) -> Self {
+        self.bytes(&more.0)
+    }
+}
+
+pub(super) fn args() -> Payload {
+    Payload::default()
+}
+
+/// One role and its database, without threads: every request is a batch of its own unless it is said otherwise.
+pub(super) struct World {
+    pub role: DatabaseServer,
+    pub database: Database<MemoryStorage>,
+    pub storage: MemoryStorage,
+    pub out: Outbox,
+}
+
+impl World {
+    pub fn new() -> Self {
+        Self::with(settings(FIRST..=FIRST + 10), MemoryStorage::default(), CONTRACT)
+    }
+
+    pub fn with(settings: config::DatabaseServer, storage: MemoryStorage, text: &str) -> Self {
+        let contract = contract(text);
+        let database = Database::open(storage.clone(), contract.clone(), settings.generate.clone()).unwrap();
+        let role = DatabaseServer::new(0, settings, contract, TextPolicy::Utf8);
+        Self { role, database, storage, out: Outbox::new(ShardId(0), 1) }
+    }
+
+    /// The same files under another contract or pool.
+    pub fn restarted(&self, settings: config::DatabaseServer, text: &str) -> Self {
+        Self::with(settings, self.storage.clone(), text)
+    }
+
+    /// The requests that a message becomes; what is answered at once stays in the outbox.
+    pub fn requests(&mut self, channel: Channel, message_type: MessageType, payload: Payload) -> Vec<DatabaseRequest> {
+        let datagram = Encoder::internal(&[channel], REQUESTER, message_type).bytes(&payload.0).datagram().unwrap();
+        self.role.on_datagram(&datagram, &mut self.out);
+        let mut requests = Vec::new();
+        for action in self.out.drain().collect::<Vec<_>>() {
+            match action {
+                Action::Database { server: 0, request } => requests.push(request),
+                other => self.out.push(other),
+            }
+        }
+        requests
+    }
+
+    pub fn commit(&mut self) -> Vec<Sent> {
+        let (_, completions) = self.database.commit(true);
+        for (shard, completion) in completions {
+            assert_eq!(shard, ShardId(0));
+            self.role.on_completion(completion, &mut self.out);
+        }
+        self.sent()
+    }
+
+    pub fn sent(&mut self) -> Vec<Sent> {
+        self.out.drain().map(published).collect()
+    }
+
+    pub fn send_to(&mut self, channel: Channel, message_type: MessageType, payload: Payload) -> Vec<Sent> {
+        for request in self.requests(channel, message_type, payload) {
+            self.database.execute(ShardId(0), request);
+        }
+        self.commit()
+    }
+
+    pub fn send(&mut self, message_type: MessageType, payload: Payload) -> Vec<Sent> {
+        self.send_to(CONTROL, message_type, payload)
+    }
+
+    /// Sends, expects exactly one reply and nothing else, and returns its payload.
+    pub fn ask(&mut self, message_type: MessageType, payload: Payload) -> Vec<u8> {
+        let mut sent = self.send(message_type, payload);
+        assert_eq!(sent.len(), 1, "{sent:?}");
+        let (recipient, sender, reply_type, payload) = sent.remove(0);
+        assert_eq!((recipient, sender), (REQUESTER, CONTROL));
+        assert_eq!(reply_type.0, message_type.0 + 1);
+        payload
+    }
+
+    /// CREATE with `fields` as (id, value) pairs already packed; returns the doid, 0 for a failure.
+    pub fn create(&mut self, class: u16, count: u16, fields: Payload) -> Doid {
+        let reply = self.ask(t::DBSERVER_CREATE_OBJECT, args().u32(77).u16(class).u16(count).append(fields));
+        assert_eq!((reply.len(), &reply[..4]), (8, &77_u32.to_le_bytes()[..]));
+        u32::from_le_bytes(reply[4..].try_into().unwrap())
+    }
+
+    /// The reply to GET_ALL, without its context.
+    pub fn get_all(&mut self, doid: Doid) -> Vec<u8> {
+        let reply = self.ask(t::DBSERVER_OBJECT_GET_ALL, args().u32(78).u32(doid));
+        assert_eq!(&reply[..4], &78_u32.to_le_bytes());
+        reply[4..].to_vec()
+    }
+
+    /// The reply to GET_FIELD, without its context.
+    pub fn get(&mut self, doid: Doid, field: u16) -> Vec<u8> {
+        let reply = self.ask(t::DBSERVER_OBJECT_GET_FIELD, args().u32(79).u32(doid).u16(field));
+        reply[4..].to_vec()
+    }
+}
+
+fn published(action: Action) -> Sent {
+    let Action::Publish { from: Participant::DatabaseServer(0), datagram } = action else { panic!("{action:?}") };
+    let (sender, message_type, payload) = datagram.message().unwrap();
+    assert_eq!(datagram.recipients().len(), 1);
+    (datagram.recipients().next().unwrap(), sender, message_type, payload.rest().to_vec())
+}
+
+pub(super) fn broadcast(doid: Doid, message_type: MessageType, payload: Payload) -> Sent {
+    (2 << 32 | u64::from(doid), REQUESTER, message_type, args().u32(doid).append(payload).0)
+}
+
+pub(super) fn reply(message_type: MessageType, payload: Payload) -> Sent {
+    (REQUESTER, CONTROL, message_type, payload.0)
+}
+
+const NO: &[u8] = &[0];
+
+#[test]
+fn db_1_create_without_fields_stores_the_explicit_defaults_of_stored_fields() {
+    let mut world = World::new();
+    let doid = world.create(AVATAR, 0, args());
+    assert_eq!(doid, FIRST);
+    assert_eq!(world.get_all(doid), args().u8(1).u16(AVATAR).u16(1).u16(LEVEL).u8(20).0);
+    let doid = world.create(STORED, 0, args());
+    assert_eq!(world.get_all(doid), args().u8(1).u16(STORED).u16(0).0, "required without default stays absent");
+}
+
+#[test]
+fn db_2_create_ignores_fields_that_are_not_stored_and_refuses_stored_ones_of_another_class() {
+    let mut world = World::new();
+    let doid = world.create(AVATAR, 3, args().u16(B1).u8(9).u16(PLAIN).u16(1).u16(LEVEL).u8(30));
+    assert_eq!(world.get_all(doid), args().u8(1).u16(AVATAR).u16(1).u16(LEVEL).u8(30).0);
+    assert_eq!(world.create(AVATAR, 1, args().u16(OTHER).u8(1)), 0);
+    assert_eq!(world.create(STORED, 1, args().u16(LEVEL).u8(1)), 0);
+}
+
+#[test]
+fn db_3_a_refused_create_answers_zero_and_uses_no_id() {
+    let mut world = World::new();
+    assert_eq!(world.create(77, 0, args()), 0, "unknown class");
+    assert_eq!(world.create(NINE, 0, args()), 0, "a struct is not a class");
+    assert_eq!(world.create(AVATAR, 1, args().u16(PERCENT).u8(101)), 0, "out of range");
+    assert_eq!(world.create(AVATAR, 1, args().u16(COINS).u8(1)), 0, "short");
+    assert_eq!(world.create(AVATAR, 1, args().u16(B1)), 0, "short, not stored");
+    assert_eq!(world.create(AVATAR, 1, args().u16(UNKNOWN).u8(1)), 0, "unknown field");
+    assert_eq!(world.create(AVATAR, 2, args().u16(LEVEL).u8(1)), 0, "fewer fields than announced");
+    assert_eq!(world.ask(t::DBSERVER_CREATE_OBJECT, args().u32(3).u8(1)), args().u32(3).u32(0).0, "no class");
+    assert_eq!(world.create(AVATAR, 0, args()), FIRST);
+}
+
+#[test]
+fn db_4_an_exhausted_pool_answers_zero_until_an_object_is_deleted() {
+    let mut world = World::new();
+    let doids: Vec<Doid> = (0..11).map(|_| world.create(AVATAR, 0, args())).collect();
+    assert_eq!(doids, (FIRST..=FIRST + 10).collect::<Vec<_>>());
+    assert_eq!(world.create(AVATAR, 0, args()), 0);
+    world.send(t::DBSERVER_OBJECT_DELETE, args().u32(FIRST + 4));
+    assert_eq!(world.create(AVATAR, 0, args()), FIRST + 4);
+    assert_eq!(world.create(AVATAR, 0, args()), 0);
+}
+
+#[test]
+fn db_5_get_all_is_ascending_and_says_no_more_than_no_for_a_missing_object() {
+    let mut world = World::new();
+    let doid = world.create(AVATAR, 3, args().u16(COINS).u16(4).u16(NAME).text("x").u16(SCORE).u32(3117));
+    let expected = args().u8(1).u16(AVATAR).u16(4);
+    let expected = expected.u16(NAME).text("x").u16(SCORE).u32(3117).u16(LEVEL).u8(20).u16(COINS).u16(4);
+    assert_eq!(world.get_all(doid), expected.0);
+    assert_eq!(world.get_all(doid + 1), NO);
+    assert_eq!(world.get_all(0), NO);
+    assert_eq!(world.get_all(u32::MAX), NO);
+}
+
+#[test]
+fn db_6_unset_fields() {
+    let mut world = World::new();
+    let doid = world.create(STORED, 0, args());
+    assert_eq!(world.get(doid, NAME), NO);
+    let reply = world.ask(t::DBSERVER_OBJECT_GET_FIELDS, args().u32(1).u32(doid).u16(2).u16(NAME).u16(SCORE));
+    assert_eq!(reply, args().u32(1).u8(1).u16(0).0);
+}
+
+#[test]
+fn db_7_fields_of_other_classes_are_absent() {
+    let mut world = World::new();
+    let doid = world.create(STORED, 1, args().u16(SCORE).u32(5));
+    let fields = args().u32(1).u32(doid).u16(4).u16(LEVEL).u16(SCORE).u16(OTHER).u16(SCORE);
+    assert_eq!(world.ask(t::DBSERVER_OBJECT_GET_FIELDS, fields), args().u32(1).u8(1).u16(1).u16(SCORE).u32(5).0);
+    assert_eq!(world.get(doid, LEVEL), NO);
+}
+
+#[test]
+fn db_8_every_request_with_a_context_has_exactly_one_answer() {
+    let mut world = World::new();
+    let doid = world.create(STORED, 0, args());
+    let context = 0x0102_0304;
+    let start = || args().u32(context);
+    let requests = [
+        (t::DBSERVER_OBJECT_GET_ALL, args()),
+        (t::DBSERVER_OBJECT_GET_FIELD, args().u32(doid).u16(B1)),
+        (t::DBSERVER_OBJECT_GET_FIELD, args().u32(doid).u16(UNKNOWN)),
+        (t::DBSERVER_OBJECT_GET_FIELD, args().u32(doid)),
+        (t::DBSERVER_OBJECT_GET_FIELD, args().u32(9).u16(NAME)),
+        (t::DBSERVER_OBJECT_GET_FIELDS, args().u32(doid).u16(0)),
+        (t::DBSERVER_OBJECT_GET_FIELDS, args().u32(doid).u16(1).u16(B1)),
+        (t::DBSERVER_OBJECT_GET_FIELDS, args().u32(doid).u16(2).u16(NAME).u16(UNKNOWN)),
+        (t::DBSERVER_OBJECT_GET_FIELDS, args().u32(doid).u16(9).u16(NAME)),
+        (t::DBSERVER_OBJECT_SET_FIELD_IF_EQUALS, args().u32(doid).u16(NAME).text("a")),
+        (t::DBSERVER_OBJECT_SET_FIELD_IF_EQUALS, args().u32(doid).u16(UNKNOWN)),
+        (t::DBSERVER_OBJECT_SET_FIELD_IF_EQUALS, args().u32(doid).u16(XY).u32(0).u32(0)),
+        (t::DBSERVER_OBJECT_SET_FIELDS_IF_EQUALS, args().u32(doid).u16(0)),
+        (t::DBSERVER_OBJECT_SET_FIELDS_IF_EQUALS, args().u32(doid).u16(1).u16(LEVEL).u8(1).u8(1)),
+        (t::DBSERVER_OBJECT_SET_FIELD_IF_EMPTY, args().u32(doid).u16(B1).u8(1)),
+        (t::DBSERVER_OBJECT_SET_FIELD_IF_EMPTY, args().u32(doid).u16(LEVEL).u8(1)),
+        (t::DBSERVER_OBJECT_SET_FIELD_IF_EMPTY, args().u32(7).u16(NAME).text("a")),
+        (t::DBSERVER_OBJECT_SET_FIELDS_IF_EMPTY, args().u32(doid).u16(0)),
+        (t::DBSERVER_OBJECT_SET_FIELDS_IF_EMPTY, args().u32(doid).u16(1).u16(NAME).u16(9)),
+    ];
+    for (message_type, payload) in requests {
+        let answer = world.ask(message_type, start().append(payload.clone()));
+        assert_eq!(answer, start().u8(0).0, "{message_type} {:?}", payload.0);
+    }
+    assert!(
+        world.send(t::DBSERVER_OBJECT_GET_ALL, args().u16(1)).is_empty(),
+        "without a context nobody can be answered"
+    );
+}
+
+#[test]
+fn db_9_a_set_is_announced_in_the_name_of_the_requester() {
+    let mut world = World::new();
+    let doid = world.create(AVATAR, 0, args());
+    let sent = world.send(t::DBSERVER_OBJECT_SET_FIELD, args().u32(doid).u16(LEVEL).u8(3));
+    assert_eq!(sent, [broadcast(doid, t::DBSERVER_OBJECT_SET_FIELD, args().u16(LEVEL).u8(3))]);
+    assert_eq!(world.get(doid, LEVEL), args().u8(1).u16(LEVEL).u8(3).0);
+}
+
+#[test]
+fn db_10_what_is_not_stored_is_neither_stored_nor_announced() {
+    let mut world = World::new();
+    let doid = world.create(AVATAR, 0, args());
+    let fields = args().u32(doid).u16(2).u16(B1).u8(1).u16(LEVEL).u8(3);
+    let sent = world.send(t::DBSERVER_OBJECT_SET_FIELDS, fields);
+    assert_eq!(sent, [broadcast(doid, t::DBSERVER_OBJECT_SET_FIELD, args().u16(LEVEL).u8(3))]);
+    let fields = args().u32(doid).u16(2).u16(COINS).u16(1).u16(NAME).text("n");
+    let sent = world.send(t::DBSERVER_OBJECT_SET_FIELDS, fields);
+    let both = args().u16(2).u16(NAME).text("n").u16(COINS).u16(1);
+    assert_eq!(sent, [broadcast(doid, t::DBSERVER_OBJECT_SET_FIELDS, both)], "ascending");
+}
+
+#[test]
+fn db_11_a_set_of_nothing_stored_does_nothing() {
+    let mut world = World::new();
+    let doid = world.create(AVATAR, 0, args());
+    assert!(world.send(t::DBSERVER_OBJECT_SET_FIELDS, args().u32(doid).u16(1).u16(B1).u8(1)).is_empty());
+    assert!(world.send(t::DBSERVER_OBJECT_SET_FIELDS, args().u32(doid).u16(0)).is_empty());
+    assert_eq!(world.get_all(doid), args().u8(1).u16(AVATAR).u16(1).u16(LEVEL).u8(20).0);
+}
+
+#[test]
+fn db_12_a_set_of_a_foreign_field_changes_nothing() {
+    let mut world = World::new();
+    let doid = world.create(STORED, 0, args());
+    assert!(world.send(t::DBSERVER_OBJECT_SET_FIELD, args().u32(doid).u16(LEVEL).u8(1)).is_empty());
+    let fields = args().u32(doid).u16(2).u16(SCORE).u32(1).u16(OTHER).u8(1);
+    assert!(world.send(t::DBSERVER_OBJECT_SET_FIELDS, fields).is_empty());
+    assert_eq!(world.get_all(doid), args().u8(1).u16(STORED).u16(0).0);
+    assert!(world.send(t::DBSERVER_OBJECT_SET_FIELD, args().u32(doid + 1).u16(SCORE).u32(1)).is_empty());
+    assert_eq!(world.get_all(doid + 1), NO);
+}
+
+#[test]
+fn db_13_a_bad_last_value_spoils_the_whole_set() {
+    let mut world = World::new();
+    let doid = world.create(AVATAR, 0, args());
+    for bad in [args().u16(PERCENT).u8(101), args().u16(NAME).u16(9), args().u16(UNKNOWN), args().u16(B1)] {
+        let fields = args().u32(doid).u16(2).u16(LEVEL).u8(3).append(bad);
+        assert!(world.send(t::DBSERVER_OBJECT_SET_FIELDS, fields).is_empty());
+    }
+    assert_eq!(world.get(doid, LEVEL), args().u8(1).u16(LEVEL).u8(20).0);
+}
+
+#[test]
+fn db_14_deleting_a_field_without_default() {
+    let mut world = World::new();
+    let doid = world.create(AVATAR, 1, args().u16(COINS).u16(4));
+    let sent = world.send(t::DBSERVER_OBJECT_DELETE_FIELD, args().u32(doid).u16(COINS));
+    assert_eq!(sent, [broadcast(doid, t::DBSERVER_OBJECT_DELETE_FIELD, args().u16(COINS))]);
+    assert_eq!(world.get(doid, COINS), NO);
+}
+
+#[test]
+fn db_15_deleting_a_field_with_default_sets_it() {
+    let mut world = World::new();
+    let doid = world.create(AVATAR, 1, args().u16(LEVEL).u8(4));
+    let sent = world.send(t::DBSERVER_OBJECT_DELETE_FIELD, args().u32(doid).u16(LEVEL));
+    assert_eq!(sent, [broadcast(doid, t::DBSERVER_OBJECT_SET_FIELD, args().u16(LEVEL).u8(20))]);
+    assert_eq!(world.get(doid, LEVEL), args().u8(1).u16(LEVEL).u8(20).0);
+}
+
+#[test]
+fn db_16_deletions_are_announced_before_defaults_and_empty_fields_with_them() {
+    let mut world = World::new();
+    let doid = world.create(AVATAR, 1, args().u16(NAME).text("x"));
+    let fields = args().u32(doid).u16(4).u16(NAME).u16(LEVEL).u16(B1).u16(SCORE);
+    let sent = world.send(t::DBSERVER_OBJECT_DELETE_FIELDS, fields);
+    let removed = broadcast(doid, t::DBSERVER_OBJECT_DELETE_FIELDS, args().u16(2).u16(NAME).u16(SCORE));
+    let set = broadcast(doid, t::DBSERVER_OBJECT_SET_FIELD, args().u16(LEVEL).u8(20));
+    assert_eq!(sent, [removed, set]);
+}
+
+#[test]
+fn db_17_deleting_a_foreign_field_with_default_stores_nothing() {
+    let mut world = World::new();
+    let doid = world.create(STORED, 1, args().u16(SCORE).u32(5));
+    for foreign in [LEVEL, OTHER] {
+        assert!(
+            world.send(t::DBSERVER_OBJECT_DELETE_FIELDS, args().u32(doid).u16(2).u16(SCORE).u16(foreign)).is_empty()
+        );
+    }
+    assert_eq!(world.get_all(doid), args().u8(1).u16(STORED).u16(1).u16(SCORE).u32(5).0);
+}
+
+#[test]
+fn db_18_if_equals_that_matches() {
+    let mut world = World::new();
+    let doid = world.create(AVATAR, 0, args());
+    let fields = args().u32(1).u32(doid).u16(LEVEL).u8(20).u8(21);
+    let sent = world.send(t::DBSERVER_OBJECT_SET_FIELD_IF_EQUALS, fields);
+    let announced = broadcast(doid, t::DBSERVER_OBJECT_SET_FIELD, args().u16(LEVEL).u8(21));
+    let answered = reply(t::DBSERVER_OBJECT_SET_FIELD_IF_EQUALS_RESP, args().u32(1).u8(1));
+    assert_eq!(sent, [announced, answered]);
+    assert_eq!(world.get(doid, LEVEL), args().u8(1).u16(LEVEL).u8(21).0);
+}
+
+#[test]
+fn db_19_if_equals_that_does_not_match() {
+    let mut world = World::new();
+    let doid = world.create(AVATAR, 0, args());
+    let fields = args().u32(1).u32(doid).u16(LEVEL).u8(19).u8(21);
+    let reply = world.ask(t::DBSERVER_OBJECT_SET_FIELD_IF_EQUALS, fields);
+    assert_eq!(reply, args().u32(1).u8(0).u16(LEVEL).u8(20).0);
+    assert_eq!(world.get(doid, LEVEL), args().u8(1).u16(LEVEL).u8(20).0);
+}
+
+#[test]
+fn db_20_if_equals_on_an_unset_field() {
+    let mut world = World::new();
+    let doid = world.create(AVATAR, 0, args());
+    let fields = args().u32(1).u32(doid).u16(COINS).u16(0).u16(1);
+    assert_eq!(world.ask(t::DBSERVER_OBJECT_SET_FIELD_IF_EQUALS, fields), args().u32(1).u8(0).0);
+    assert_eq!(world.get(doid, COINS), NO);
+}
+
+#[test]
+fn db_21_plural_if_equals_shows_what_has_a_value() {
+    let mut world = World::new();
+    let doid = world.create(AVATAR, 0, args());
+    let fields = args().u32(1).u32(doid).u16(2).u16(COINS).u16(0).u16(1).u16(LEVEL).u8(20).u8(21);
+    let reply = world.ask(t::DBSERVER_OBJECT_SET_FIELDS_IF_EQUALS, fields);
+    assert_eq!(reply, args().u32(1).u8(0).u16(1).u16(LEVEL).u8(20).0);
+    assert_eq!(world.get_all(doid), args().u8(1).u16(AVATAR).u16(1).u16(LEVEL).u8(20).0);
+}
+
+#[test]
+fn db_22_plural_if_equals_naming_a_field_that_is_not_stored() {
+    let mut world = World::new();
+    let doid = world.create(AVATAR, 0, args());
+    for bad in [args().u16(B1).u8(0).u8(0), args().u16(LEVEL).u8(20).u8(22)] {
+        let fields = args().u32(1).u32(doid).u16(2).u16(LEVEL).u8(20).u8(21).append(bad);
+        assert_eq!(world.ask(t::DBSERVER_OBJECT_SET_FIELDS_IF_EQUALS, fields), args().u32(1).u8(0).0);
+    }
+    assert_eq!(world.get(doid, LEVEL), args().u8(1).u16(LEVEL).u8(20).0);
+}
+
+#[test]
+fn db_23_if_empty() {
+    let mut world = World::new();
+    let doid = world.create(AVATAR, 0, args());
+    let request = |value| args().u32(1).u32(doid).u16(COINS).u16(value);
+    let sent = world.send(t::DBSERVER_OBJECT_SET_FIELD_IF_EMPTY, request(5));
+    let announced = broadcast(doid, t::DBSERVER_OBJECT_SET_FIELD, args().u16(COINS).u16(5));
+    let answered = reply(t::DBSERVER_OBJECT_SET_FIELD_IF_EMPTY_RESP, args().u32(1).u8(1));
+    assert_eq!(sent, [announced, answered]);
+    let second = world.ask(t::DBSERVER_OBJECT_SET_FIELD_IF_EMPTY, request(6));
+    assert_eq!(second, args().u32(1).u8(0).u16(COINS).u16(5).0);
+    assert_eq!(world.get(doid, COINS), args().u8(1).u16(COINS).u16(5).0);
+}
+
+#[test]
+fn plural_if_empty_is_all_or_nothing() {
+    let mut world = World::new();
+    let doid = world.create(AVATAR, 0, args());
+    let fields = args().u32(1).u32(doid).u16(2).u16(COINS).u16(1).u16(LEVEL).u8(1);
+    let reply_payload = world.ask(t::DBSERVER_OBJECT_SET_FIELDS_IF_EMPTY, fields);
+    assert_eq!(reply_payload, args().u32(1).u8(0).u16(1).u16(LEVEL).u8(20).0);
+    assert_eq!(world.get(doid, COINS), NO);
+    let fields = args().u32(1).u32(doid).u16(2).u16(COINS).u16(1).u16(NAME).text("");
+    let sent = world.send(t::DBSERVER_OBJECT_SET_FIELDS_IF_EMPTY, fields);
+    let announced = args().u16(2).u16(NAME).text("").u16(COINS).u16(1);
+    let answered = reply(t::DBSERVER_OBJECT_SET_FIELDS_IF_EMPTY_RESP, args().u32(1).u8(1));
+    assert_eq!(sent, [broadcast(doid, t::DBSERVER_OBJECT_SET_FIELDS, announced), answered]);
+}
+
+#[test]
+fn db_24_delete() {
+    let mut world = World::new();
+    let (doid, other) = (world.create(AVATAR, 0, args()), world.create(AVATAR, 0, args()));
+    let sent = world.send(t::DBSERVER_OBJECT_DELETE, args().u32(doid));
+    assert_eq!(sent, [broadcast(doid, t::DBSERVER_OBJECT_DELETE, args())]);
+    assert_eq!(world.get_all(doid), NO);
+    assert_eq!(world.get_all(other), args().u8(1).u16(AVATAR).u16(1).u16(LEVEL).u8(20).0);
+    assert!(world.send(t::DBSERVER_OBJECT_DELETE, args().u32(doid)).is_empty(), "a missing object (AMB-14)");
+}
+
+#[test]
+fn db_25_without_broadcasts_only_replies_leave() {
+    let quiet = config::DatabaseServer { broadcast: false, ..settings(FIRST..=FIRST + 10) };
+    let mut world = World::with(quiet, MemoryStorage::default(), CONTRACT);
+    let doid = world.create(AVATAR, 0, args());
+    let object = || args().u32(doid);
+    assert!(world.send(t::DBSERVER_OBJECT_SET_FIELD, object().u16(LEVEL).u8(3)).is_empty());
+    assert!(world.send(t::DBSERVER_OBJECT_SET_FIELDS, object().u16(2).u16(LEVEL).u8(3).u16(COINS).u16(1)).is_empty());
+    assert!(world.send(t::DBSERVER_OBJECT_DELETE_FIELD, object().u16(COINS)).is_empty());
+    assert!(world.send(t::DBSERVER_OBJECT_DELETE_FIELDS, object().u16(2).u16(COINS).u16(NAME)).is_empty());
+    let equals = args().u32(1).u32(doid).u16(LEVEL).u8(3).u8(4);
+    assert_eq!(world.ask(t::DBSERVER_OBJECT_SET_FIELD_IF_EQUALS, equals), args().u32(1).u8(1).0);
+    assert!(world.send(t::DBSERVER_OBJECT_DELETE, object()).is_empty());
+    assert_eq!(world.get_all(doid), NO);
+}
+
+#[test]
+fn db_26_operations_of_one_batch_see_those_before_them() {
+    let mut world = World::new();
+    let mut requests = world.requests(CONTROL, t::DBSERVER_CREATE_OBJECT, args().u32(1).u16(AVATAR).u16(0));
+    for (message_type, payload) in [
+        (t::DBSERVER_OBJECT_SET_FIELD, args().u32(FIRST).u16(COINS).u16(1)),
+        (t::DBSERVER_OBJECT_GET_FIELD, args().u32(2).u32(FIRST).u16(COINS)),
+        (t::DBSERVER_OBJECT_DELETE_FIELD, args().u32(FIRST).u16(COINS)),
+        (t::DBSERVER_OBJECT_GET_FIELD, args().u32(3).u32(FIRST).u16(COINS)),
+        (t::DBSERVER_OBJECT_GET_ALL, args().u32(4).u32(FIRST)),
+        (t::DBSERVER_OBJECT_DELETE, args().u32(FIRST)),
+        (t::DBSERVER_OBJECT_GET_ALL, args().u32(5).u32(FIRST)),
+    ] {
+        requests.extend(world.requests(CONTROL, message_type, payload));
+    }
+    for request in requests {
+        world.database.execute(ShardId(0), request);
+    }
+    let sent = world.commit();
+    let expected = [
+        reply(t::DBSERVER_CREATE_OBJECT_RESP, args().u32(1).u32(FIRST)),
+        broadcast(FIRST, t::DBSERVER_OBJECT_SET_FIELD, args().u16(COINS).u16(1)),
+        reply(t::DBSERVER_OBJECT_GET_FIELD_RESP, args().u32(2).u8(1).u16(COINS).u16(1)),
+        broadcast(FIRST, t::DBSERVER_OBJECT_DELETE_FIELD, args().u16(COINS)),
+        reply(t::DBSERVER_OBJECT_GET_FIELD_RESP, args().u32(3).u8(0)),
+        reply(t::DBSERVER_OBJECT_GET_ALL_RESP, args().u32(4).u8(1).u16(AVATAR).u16(1).u16(LEVEL).u8(20)),
+        broadcast(FIRST, t::DBSERVER_OBJECT_DELETE, args()),
+        reply(t::DBSERVER_OBJECT_GET_ALL_RESP, args().u32(5).u8(0)),
+    ];
+    assert_eq!(sent, expected);
+    assert_eq!(world.storage.state().writes.last().map(|write| write.1), Some(true), "one synced write");
+}
+
+#[test]
+fn db_28_the_channel_of_all_database_servers_is_served_alike() {
+    let mut world = World::new();
+    let sent = world.send_to(ALL_DATABASE_SERVERS, t::DBSERVER_CREATE_OBJECT, args().u32(1).u16(AVATAR).u16(0));
+    assert_eq!(sent, [reply(t::DBSERVER_CREATE_OBJECT_RESP, args().u32(1).u32(FIRST))]);
+}
+
+#[test]
+fn db_29_a_recreated_doid_has_nothing_of_its_predecessor() {
+    let mut world = World::with(settings(FIRST..=FIRST), MemoryStorage::default(), CONTRACT);
+    let doid = world.create(AVATAR, 2, args().u16(NAME).text("x").u16(COINS).u16(9));
+    world.send(t::DBSERVER_OBJECT_DELETE, args().u32(doid));
+    assert_eq!(world.create(STORED, 0, args()), doid);
+    assert_eq!(world.get_all(doid), args().u8(1).u16(STORED).u16(0).0);
+}
+
+#[test]
+fn db_30_objects_and_free_list_survive_a_restart() {
+    let mut world = World::with(settings(FIRST..=FIRST + 2), MemoryStorage::default(), CONTRACT);
+    for _ in 0..3 {
+        world.create(AVATAR, 0, args());
+    }
+    world.send(t::DBSERVER_OBJECT_DELETE, args().u32(FIRST + 2));
+    world.send(t::DBSERVER_OBJECT_DELETE, args().u32(FIRST));
+    let mut world = world.restarted(settings(FIRST..=FIRST + 2), CONTRACT);
+    assert_eq!(world.get_all(FIRST + 1), args().u8(1).u16(AVATAR).u16(1).u16(LEVEL).u8(20).0);
+    assert_eq!(world.create(AVATAR, 0, args()), FIRST + 2, "first freed, first reused");
+    let mut world = world.restarted(settings(FIRST..=FIRST + 2), CONTRACT);
+    assert_eq!(world.create(AVATAR, 0, args()), FIRST);
+    assert_eq!(world.create(AVATAR, 0, args()), 0);
+}
+
+#[test]
+fn of_duplicates_the_last_counts() {
+    let mut world = World::new();
+    let doid = world.create(AVATAR, 2, args().u16(LEVEL).u8(1).u16(LEVEL).u8(2));
+    assert_eq!(world.get(doid, LEVEL), args().u8(1).u16(LEVEL).u8(2).0);
+    let fields = args().u32(doid).u16(3).u16(COINS).u16(1).u16(LEVEL).u8(5).u16(COINS).u16(2);
+    let sent = world.send(t::DBSERVER_OBJECT_SET_FIELDS, fields);
+    let both = args().u16(2).u16(LEVEL).u8(5).u16(COINS).u16(2);
+    assert_eq!(sent, [broadcast(doid, t::DBSERVER_OBJECT_SET_FIELDS, both)]);
+}
+
+#[test]
+fn a_value_without_bytes_is_a_value() {
+    let mut world = World::new();
+    let doid = world.create(AVATAR, 0, args());
+    assert_eq!(world.get(doid, MET), NO);
+    let sent = world.send(t::DBSERVER_OBJECT_SET_FIELD, args().u32(doid).u16(MET));
+    assert_eq!(sent, [broadcast(doid, t::DBSERVER_OBJECT_SET_FIELD, args().u16(MET))]);
+    assert_eq!(world.get(doid, MET), args().u8(1).u16(MET).0);
+    let again = world.ask(t::DBSERVER_OBJECT_SET_FIELD_IF_EMPTY, args().u32(1).u32(doid).u16(MET));
+    assert_eq!(again, args().u32(1).u8(0).u16(MET).0);
+}
+
+#[test]
+fn molecular_fields_are_stored_as_their_parts() {
+    let mut world = World::new();
+    let doid = world.create(AVATAR, 1, args().u16(XY).u16(1).u16(2));
+    let all = args().u8(1).u16(AVATAR).u16(3).u16(LEVEL).u8(20).u16(X).u16(1).u16(Y).u16(2);
+    assert_eq!(world.get_all(doid), all.0);
+    assert_eq!(world.get(doid, XY), args().u8(1).u16(XY).u16(1).u16(2).0);
+    let sent = world.send(t::DBSERVER_OBJECT_SET_FIELD, args().u32(doid).u16(XY).u16(3).u16(4));
+    let parts = args().u16(2).u16(X).u16(3).u16(Y).u16(4);
+    assert_eq!(sent, [broadcast(doid, t::DBSERVER_OBJECT_SET_FIELDS, parts)]);
+    let sent = world.send(t::DBSERVER_OBJECT_DELETE_FIELD, args().u32(doid).u16(Y));
+    assert_eq!(sent, [broadcast(doid, t::DBSERVER_OBJECT_DELETE_FIELD, args().u16(Y))]);
+    assert_eq!(world.get(doid, XY), NO, "not all parts are stored");
+    let sent = world.send(t::DBSERVER_OBJECT_DELETE_FIELD, args().u32(doid).u16(XY));
+    assert_eq!(sent, [broadcast(doid, t::DBSERVER_OBJECT_DELETE_FIELDS, args().u16(2).u16(X).u16(Y))]);
+}
+
+#[test]
+fn an_unknown_message_is_counted_and_dropped() {
+    let mut world = World::new();
+    for unknown in [0, 2020, 3002, 3001, 3015, 3033, 65535] {
+        assert!(world.send(MessageType(unknown), args().u32(1)).is_empty());
+    }
+    assert_eq!(world.out.metrics.unknown_messages, 7);
+    let headless = Datagram::from_body(&[1, 0xb0, 4, 0, 0, 0, 0, 0, 0]).unwrap();
+    world.role.on_datagram(&headless, &mut world.out);
+    assert_eq!((world.out.is_empty(), world.out.metrics.datagrams_malformed), (true, 1));
+}
