@@ -294,7 +294,7 @@ impl DatabaseStateServer {
         let (Some(class), Some(layout)) = (self.contract.class(stored.class), self.layouts.get(stored.class)) else {
             unreachable!("read_stored has looked the class up");
         };
-        let mut given = stored.given.clone();
+        let mut given: SmallVec<[Option<&[u8]>; 32]> = stored.given.iter().copied().collect();
         for (index, (slot, value)) in layout.slots().iter().zip(&mut given).enumerate() {
             if let Some(overriding) = overrides.get(&slot.field) {
                 *value = Some(overriding);

@@ -291,7 +291,8 @@ fn dbss_10_and_11_what_came_during_the_load_is_applied_in_order_and_forwarded_on
         let update = |value| set_field(9104, id::RDB3, Payload::new().u32(value));
         world.post(asker, &[9104], S, t::STATESERVER_OBJECT_SET_FIELD, update(3));
         world.run();
-        let announced = |value| seen(&[location_channel(80_000, 101)], S, t::STATESERVER_OBJECT_SET_FIELD, update(value));
+        let announced =
+            |value| seen(&[location_channel(80_000, 101)], S, t::STATESERVER_OBJECT_SET_FIELD, update(value));
         assert_eq!(world.take(location)[1..], [announced(1), announced(2), announced(3)]);
         let forwarded = |value| seen(&[DATABASE], 9104, t::DBSERVER_OBJECT_SET_FIELD, update(value));
         world.expect(database, &[forwarded(1), forwarded(2), forwarded(3)]);
@@ -486,8 +487,7 @@ fn dbss_20_an_update_of_a_live_object_is_applied_announced_and_stored() {
             let update = set_field(9104, field, value);
             ask(world, asker, 9104, t::STATESERVER_OBJECT_SET_FIELD, update.clone());
             world.expect(database, &[seen(&[DATABASE], 9104, t::DBSERVER_OBJECT_SET_FIELD, update.clone())]);
-            let announced =
-                seen(&[location_channel(80_000, 101)], S, t::STATESERVER_OBJECT_SET_FIELD, update);
+            let announced = seen(&[location_channel(80_000, 101)], S, t::STATESERVER_OBJECT_SET_FIELD, update);
             world.expect(location, if field == id::RDB3 { std::slice::from_ref(&announced) } else { &[] });
         }
         let all = Payload::new().u32(80_000).u32(101).u16(id::OBJECT5).u32(78).u32(5).u8(97).u16(0);
@@ -513,7 +513,8 @@ fn dbss_21_reads_of_a_live_object_do_not_reach_the_database() {
 fn dbss_22_ram_and_disk_are_deleted_apart() {
     everywhere_with_dbss(|world, database, asker| {
         made_live(world, database, 9104);
-        for (message_type, channel) in [(t::STATESERVER_OBJECT_SET_AI, 31_000), (t::STATESERVER_OBJECT_SET_OWNER, 32_000)]
+        for (message_type, channel) in
+            [(t::STATESERVER_OBJECT_SET_AI, 31_000), (t::STATESERVER_OBJECT_SET_OWNER, 32_000)]
         {
             ask(world, asker, 9104, message_type, Payload::new().u64(channel));
         }

@@ -23,7 +23,7 @@ mod tests;
 mod values;
 
 pub(crate) use fields::parts;
-pub(crate) use layout::{ClassLayout, Filter, Layouts};
+pub(crate) use layout::{Filter, Layouts};
 pub use parent::QueriedZones;
 pub(crate) use refusals::RefusalLog;
 pub use values::Values;
