@@ -375,7 +375,7 @@ fn unknown_messages_are_ignored_and_counted() {
         let (ai, all) = walker(world);
         ask(world, ai, MessageType(2999), Payload::new().u32(9));
         ask(world, ai, t::STATESERVER_OBJECT_ENTER_LOCATION_WITH_REQUIRED, Payload::new());
-        world.send(ai, &[CONTROL], 5, MessageType(2999), Payload::new());
+        world.send(ai, &[CONTROL], 5, MessageType(2999), Payload::new().u32(7001));
         world.expect(all, &[]);
         assert_eq!(world.metric(|metrics| metrics.unknown_messages), 2);
     });
