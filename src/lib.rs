@@ -5,9 +5,11 @@
 
 pub mod client_agent;
 pub mod config;
+pub mod daemon;
 pub mod database_server;
 pub mod database_state_server;
 pub mod event_logger;
+pub mod message_director;
 pub mod metrics;
 pub mod outbox;
 pub mod reason;

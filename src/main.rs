@@ -1,1 +1,7 @@
-fn main(){}
+//! The daemon `donetd`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    donet::cli::run()
+}

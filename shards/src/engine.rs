@@ -69,6 +69,12 @@ impl<S: Shard> Engine<S> {
         !self.port.is_clogged()
     }
 
+    /// The application, for tests that look inside.
+    #[cfg(test)]
+    pub(crate) fn shard(&mut self) -> &mut S {
+        &mut self.shard
+    }
+
     pub(crate) fn is_clogged(&self) -> bool {
         self.port.is_clogged()
     }
@@ -112,11 +118,6 @@ impl<S: Shard> Engine<S> {
             buffer.filled(bytes);
             self.arrived.push_back(Work::Received(connection));
         }
-    }
-
-    /// Whether the application still wants to hear of a connection.
-    pub(crate) fn is_open(&self, connection: ConnectionId) -> bool {
-        self.receive.contains_key(&connection)
     }
 
     pub(crate) fn counters(&mut self) -> &mut Counters {

@@ -11,6 +11,7 @@ pub mod mesh;
 pub mod placement;
 mod receive;
 pub mod runtime;
+pub mod sim;
 mod timers;
 
 pub use app::{

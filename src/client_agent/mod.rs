@@ -1,9 +1,271 @@
-//! Client Agent: one executor's partition of the client sessions.
+//! Client Agent: one executor's partition of the client sessions (`protocol-md-ca-el.md` §3).
+//!
+//! Decides what a client may say and what it is told: state, visibility, ownership, permissions, interests. Everything
+//! a client sends is hostile until this module has judged it. It never keeps an object's state (the State Server does),
+//! never routes (the Message Director does), and never sends a client anything after CLIENT_EJECT.
+//!
+//! * [`pool`]: the channels of a range, on one executor.
+//! * [`session`]: one client: identity, timers, the one way to end.
+//! * [`client_message`]: what a client may send.
+//! * [`cluster_message`]: what the cluster may send to a session, decoded once for all sessions that it reaches.
+//! * [`objects`]: tables of what a session knows.
+//! * [`visibility`]: entering, moving, leaving, ownership.
+//! * [`interest`]: opening and closing of zones.
+//! * [`settings`]: what sessions share, and their limits.
+
+mod client_message;
+mod cluster_message;
+mod interest;
+mod objects;
+mod pool;
+mod session;
+mod settings;
+mod visibility;
+
+#[cfg(test)]
+mod tests;
+
+use crate::config;
+use crate::event_logger::Event;
+use crate::outbox::{Action, Outbox, Participant, RoleMessage, contained};
+use crate::reason::Reason;
+use crate::wire::{Channel, Datagram, Encoder, message_type as t, next_frame};
+use cluster_message::ClusterMessage;
+use donet_dc::{Contract, TextPolicy};
+use donet_shards::{Close, CloseCause, ConnectionId, ConnectionOptions, ShardId, Socket, shard_of};
+use hashbrown::HashMap;
+use pool::Pool;
+use session::{End, Session};
+use settings::{Shared, micros};
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 /// Between the partitions of one daemon.
 #[derive(Debug)]
-pub enum ClientAgentMessage {}
+pub enum ClientAgentMessage {
+    /// To the executor of the channel's pool: the session has ended, and its last messages are on their way.
+    ReleaseChannel { agent: u8, channel: Channel },
+}
 
-/// A timer of a session.
+/// A timer of a session, named by its connection: connections, unlike channels, are never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ClientTimer {}
+pub struct ClientTimer {
+    connection: ConnectionId,
+    kind: TimerKind,
+}
+
+/// A session has at most one timer of each kind. One that fires early is set again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum TimerKind {
+    Heartbeat,
+    Authentication,
+    Interest,
+}
+
+/// Which executor runs the listener and the channel pool of an agent with this range: agents that name the same range
+/// share one pool.
+pub fn pool_home(channels: &RangeInclusive<Channel>, shards: usize) -> ShardId {
+    shard_of(*channels.start(), shards)
+}
+
+/// One executor's partition of every Client Agent of the daemon.
+#[derive(Debug)]
+pub struct ClientAgents {
+    shared: Shared,
+    shard: ShardId,
+    shards: usize,
+    /// The pools that live on this executor, by their first agent.
+    pools: HashMap<u8, Pool>,
+    sessions: HashMap<Channel, Session>,
+    connections: HashMap<ConnectionId, Channel>,
+}
+
+impl ClientAgents {
+    /// `uberdogs` are resolved in the contract: one of an unknown class is left out with an error in the log, so the
+    /// daemon refuses it before.
+    pub fn new(
+        agents: &[config::ClientAgent],
+        uberdogs: &[config::Uberdog],
+        contract: Arc<Contract>,
+        text: TextPolicy,
+        shard: ShardId,
+        shards: usize,
+    ) -> Self {
+        let shared = Shared::new(agents, uberdogs, contract, text);
+        let mut this = Self {
+            shared,
+            shard,
+            shards,
+            pools: HashMap::new(),
+            sessions: HashMap::new(),
+            connections: HashMap::new(),
+        };
+        for (index, config) in (0..=u8::MAX).zip(agents) {
+            if this.pool_of(index) == index && this.pool_home(index) == shard {
+                let same_range = agents.iter().filter(|other| other.channels == config.channels);
+                let quarantine = same_range.map(|agent| agent.channel_quarantine).max().unwrap_or_default();
+                this.pools.insert(index, Pool::new(config.channels.clone(), micros(quarantine)));
+            }
+        }
+        this
+    }
+
+    /// Agents with the same channel range share one pool: that of the first of them.
+    fn pool_of(&self, agent: u8) -> u8 {
+        let channels = |agent: &settings::Agent| agent.config.channels.clone();
+        let own = channels(&self.shared.agents[usize::from(agent)]);
+        let first = self.shared.agents.iter().position(|other| channels(other) == own);
+        first.and_then(|index| u8::try_from(index).ok()).unwrap_or(agent)
+    }
+
+    fn pool_home(&self, agent: u8) -> ShardId {
+        pool_home(&self.shared.agents[usize::from(agent)].config.channels, self.shards)
+    }
+
+    /// The limits of a connection of this agent.
+    pub fn connection_options(&self, agent: u8) -> ConnectionOptions {
+        let config = &self.shared.agents[usize::from(agent)].config;
+        ConnectionOptions {
+            write_budget_bytes: config.write_buffer_bytes,
+            write_timeout_us: config.write_timeout.map_or(0, micros),
+        }
+    }
+
+    /// A client was accepted, on the pool's executor: gives it the next channel, or turns it away.
+    pub fn on_accepted(&mut self, agent: u8, socket: Socket, out: &mut Outbox) {
+        let pool = self.pool_of(agent);
+        match self.pools.get_mut(&pool).and_then(|pool| pool.allocate(out.now_us)) {
+            Some(channel) => out.push(Action::AdoptClient { agent, channel, socket }),
+            None => self.refuse(agent, socket, out),
+        }
+    }
+
+    fn refuse(&self, agent: u8, socket: Socket, out: &mut Outbox) {
+        let reason = Reason::ChannelsExhausted;
+        tracing::debug!(agent, peer = %socket.peer, reason = reason.name(), "client refused");
+        let text = "no channel is free, try again later";
+        let eject = Encoder::client(t::CLIENT_EJECT).u16(1).blob(text.as_bytes());
+        let frame = eject.finish().expect("a short text fits a frame");
+        // It has no channel: no session of its own.
+        let event = Event::new("client-ejected", "Client:0".to_owned());
+        out.push(Action::Event(event.with("reason_code", "1").with("reason_msg", text)));
+        let close = Close::Linger { us: self.shared.agents[usize::from(agent)].eject_linger_us };
+        out.metrics.count_closed(reason);
+        out.push(Action::RefuseClient { socket, frame, close, reason });
+    }
+
+    /// Begins the session of a client that this executor serves from now on.
+    pub fn adopt(
+        &mut self,
+        agent: u8,
+        channel: Channel,
+        connection: ConnectionId,
+        peer: SocketAddr,
+        local: SocketAddr,
+        out: &mut Outbox,
+    ) {
+        let session = Session::begin(agent, channel, connection, peer, local, &self.shared, out);
+        self.connections.insert(connection, channel);
+        self.sessions.insert(channel, session);
+    }
+
+    /// Bytes of a client. Returns how many were used; all, once its session has ended.
+    pub fn on_received(&mut self, connection: ConnectionId, bytes: &[u8], out: &mut Outbox) -> usize {
+        let Some(&channel) = self.connections.get(&connection) else { return bytes.len() };
+        let mut used = 0;
+        while let Some((body, frame_bytes)) = next_frame(&bytes[used..]) {
+            used += frame_bytes;
+            out.metrics.client_messages += 1;
+            if !self.run(channel, out, |session, shared, out| session.on_client_message(body, shared, out)) {
+                return bytes.len();
+            }
+        }
+        used
+    }
+
+    /// The connection has ended without this module's doing.
+    pub fn on_closed(&mut self, connection: ConnectionId, cause: CloseCause, out: &mut Outbox) {
+        if let Some(&channel) = self.connections.get(&connection) {
+            self.end(channel, End::Lost(cause), out);
+        }
+    }
+
+    /// A datagram for these sessions, each once. What is sent on to clients is encoded once for all of them.
+    pub fn on_datagram(&mut self, sessions: &[Channel], datagram: &Datagram, out: &mut Outbox) {
+        let Ok((sender, message_type, payload)) = datagram.message() else {
+            out.metrics.datagrams_malformed += 1;
+            tracing::warn!("a message to client sessions ends before its type; ignored");
+            return;
+        };
+        let message = match ClusterMessage::decode(message_type, payload) {
+            Ok(Some(message)) => message,
+            Ok(None) => {
+                out.metrics.unknown_messages += 1;
+                tracing::debug!(%message_type, sender, "a message that client sessions do not know; ignored");
+                return;
+            }
+            Err(error) => {
+                out.metrics.datagrams_malformed += 1;
+                tracing::warn!(%message_type, sender, %error, "a message to client sessions is ignored");
+                return;
+            }
+        };
+        for &channel in sessions {
+            self.run(channel, out, |session, shared, out| session.on_cluster_message(sender, &message, shared, out));
+        }
+    }
+
+    /// The subscriptions that a session waited for are in effect everywhere.
+    pub fn on_subscribed(&mut self, session: Channel, token: u64, out: &mut Outbox) {
+        self.run(session, out, |session, shared, out| session.on_subscribed(token, shared, out));
+    }
+
+    pub fn on_timer(&mut self, timer: ClientTimer, out: &mut Outbox) {
+        if let Some(&channel) = self.connections.get(&timer.connection) {
+            self.run(channel, out, |session, shared, out| session.on_timer(timer.kind, shared, out));
+        }
+    }
+
+    /// A message of another partition, or of this one.
+    pub fn on_message(&mut self, _from: ShardId, message: ClientAgentMessage, out: &mut Outbox) {
+        match message {
+            ClientAgentMessage::ReleaseChannel { agent, channel } => {
+                let pool = self.pool_of(agent);
+                match self.pools.get_mut(&pool) {
+                    Some(pool) => pool.release(channel, out.now_us),
+                    None => tracing::error!(agent, channel, shard = ?self.shard, "no pool of this channel here"),
+                }
+            }
+        }
+    }
+
+    /// Runs a handler of one session. What it decides, or its panic, ends that session and nothing else. Returns
+    /// whether the session goes on.
+    fn run(
+        &mut self,
+        channel: Channel,
+        out: &mut Outbox,
+        handler: impl FnOnce(&mut Session, &Shared, &mut Outbox) -> Result<(), End>,
+    ) -> bool {
+        let Some(session) = self.sessions.get_mut(&channel) else { return false };
+        let shared = &self.shared;
+        let end = match contained(out, Participant::Session(channel), |out| handler(session, shared, out)) {
+            Some(Ok(())) => return true,
+            Some(Err(end)) => end,
+            None => End::InternalError,
+        };
+        self.end(channel, end, out);
+        false
+    }
+
+    fn end(&mut self, channel: Channel, end: End, out: &mut Outbox) {
+        let Some(session) = self.sessions.remove(&channel) else { return };
+        self.connections.remove(&session.connection);
+        let agent = session.agent;
+        session.end(end, &self.shared, out);
+        // Behind the post-removes: they reach their receivers before the channel is used again (§3.13 REC).
+        let message = ClientAgentMessage::ReleaseChannel { agent, channel };
+        out.to_shard(self.pool_home(agent), RoleMessage::ClientAgent(message));
+    }
+}

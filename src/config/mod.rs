@@ -2,8 +2,16 @@
 //!
 //! The schema stands in [`schema`]; reading, defaults and every refusal with file, line and column in [`load`].
 
+mod diagnostic;
 mod load;
+mod references;
 mod schema;
+mod services;
+mod table;
+mod values;
+
+#[cfg(test)]
+mod tests;
 
 pub use load::{ConfigError, load, parse};
 pub use schema::*;

@@ -7,6 +7,9 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// The most executors of one daemon (`donet_shards` keeps sets of executors as bits of this many).
+pub const SHARD_COUNT_MAX: usize = 128;
+
 /// A checked configuration: every default filled in, every path absolute, every address resolved.
 #[derive(Clone, Debug)]
 pub struct Config {

@@ -14,7 +14,7 @@ use std::net::{TcpListener, UdpSocket};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
 use std::task::{Context, Poll, Waker};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -68,11 +68,18 @@ pub enum ExecutorError {
 pub struct Executors<E> {
     threads: Vec<JoinHandle<Result<(), String>>>,
     injector: Injector<E>,
+    ended: Receiver<ShardId>,
 }
 
 impl<E> Executors<E> {
     pub fn injector(&self) -> &Injector<E> {
         &self.injector
+    }
+
+    /// Waits until one executor has ended, well or badly.
+    pub fn wait_for_first_end(&self) {
+        // An error says that every executor has ended.
+        let _ = self.ended.recv();
     }
 
     /// Waits until every executor has ended. Returns what those said that ended badly.
@@ -112,6 +119,7 @@ where
     let (injector, receivers) = Injector::new(&doorbells);
     let mut listeners = listeners;
     let mut threads = Vec::with_capacity(shards);
+    let (tell_end, ended) = channel();
     let (started, starting) = sync_channel::<Result<(), String>>(shards);
     for ((index, port), external) in ports::<S::Message>(shards, RING_BATCHES).into_iter().enumerate().zip(receivers) {
         let shard = ShardId(index as u16);
@@ -119,10 +127,14 @@ where
         let packets = packet_socket().map_err(ExecutorError::PacketSocket)?;
         let build = make(shard, injector.clone());
         let (doorbells, started, cpu) = (doorbells.clone(), started.clone(), cpu_of(placement, index));
+        let end = TellEnd { shard, ended: tell_end.clone() };
         let parts = Parts { shard, port, external, listeners: mine, packets, doorbells };
         let thread = std::thread::Builder::new()
             .name(format!("shard-{index}"))
-            .spawn(move || run(cpu, parts, build, &started))
+            .spawn(move || {
+                let _end = end;
+                run(cpu, parts, build, &started)
+            })
             .map_err(|error| ExecutorError::Start { shard: shard.0, text: error.to_string() })?;
         threads.push(thread);
     }
@@ -131,7 +143,19 @@ where
             return Err(ExecutorError::Start { shard: 0, text });
         }
     }
-    Ok(Executors { threads, injector })
+    Ok(Executors { threads, injector, ended })
+}
+
+/// Tells of an executor's end, a panic included.
+struct TellEnd {
+    shard: ShardId,
+    ended: Sender<ShardId>,
+}
+
+impl Drop for TellEnd {
+    fn drop(&mut self) {
+        let _ = self.ended.send(self.shard);
+    }
 }
 
 fn cpu_of(placement: &Placement, index: usize) -> Option<usize> {

@@ -1,0 +1,52 @@
+//! Reading the DC files.
+
+use super::BootError;
+use crate::config::{Config, Global, Text};
+use donet_dc::{Contract, Options, Source, TextPolicy};
+use std::sync::Arc;
+
+/// The contract, and what its strings may hold.
+pub(super) struct Loaded {
+    pub contract: Arc<Contract>,
+    pub text: TextPolicy,
+}
+
+/// Reads and parses the DC files in the order of the configuration.
+pub(super) fn load(global: &Global) -> Result<Loaded, BootError> {
+    let mut sources = Vec::new();
+    for path in &global.dc_files {
+        let name = path.display().to_string();
+        let text = std::fs::read(path).map_err(|error| BootError(format!("DC file {name}: {error}")))?;
+        sources.push(Source { name, text });
+    }
+    let options = Options {
+        multiple_inheritance: global.dc_multiple_inheritance,
+        sort_inheritance_by_file: global.dc_sort_inheritance_by_file,
+        virtual_inheritance: global.dc_virtual_inheritance,
+    };
+    let contract = Contract::parse(&sources, &options).map_err(|diagnostics| BootError(diagnostics.to_string()))?;
+    let text = match global.text {
+        Text::Utf8 => TextPolicy::Utf8,
+        Text::Ascii => TextPolicy::Ascii,
+        Text::Bytes => TextPolicy::Bytes,
+    };
+    Ok(Loaded { contract: Arc::new(contract), text })
+}
+
+impl Loaded {
+    /// Every uberdog's class must be in the DC files.
+    pub(super) fn check_uberdogs(&self, config: &Config) -> Result<(), BootError> {
+        for uberdog in &config.uberdogs {
+            if self.contract.class_by_name(&uberdog.class).is_none() {
+                let known: Vec<&str> = self.contract.classes().map(|class| class.name()).collect();
+                return Err(BootError(format!(
+                    "[[uberdogs]] {}: no class {:?} in the DC files; they declare: {}",
+                    uberdog.id,
+                    uberdog.class,
+                    known.join(", ")
+                )));
+            }
+        }
+        Ok(())
+    }
+}

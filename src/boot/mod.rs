@@ -1,0 +1,219 @@
+//! Starting and ending the daemon.
+//!
+//! Decides the order in which its parts come up and go down. Whatever cannot work is found here, before the first
+//! message, and told with its remedy; after the banner nothing is left that could refuse.
+
+mod banner;
+mod contract;
+mod placement;
+mod surroundings;
+
+use crate::config::{self, Config};
+use crate::daemon::{Daemon, External, LINK_ACCEPTOR, LINK_LISTENER, Shared, client_listener};
+use crate::database_server::{Engine, EngineHandle};
+use crate::event_logger::EventLoggerServer;
+use banner::Banner;
+use donet_shards::runtime::{Executors, Injector, Placed, start as start_executors};
+use donet_shards::{ListenerId, ShardId};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+
+/// Why the daemon does not start, or ended badly: a text for the operator, with what to do about it.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct BootError(pub String);
+
+fn refuse(error: impl std::fmt::Display) -> BootError {
+    BootError(error.to_string())
+}
+
+/// Runs the daemon of one configuration file until it is told to end.
+///
+/// # Errors
+/// [`BootError`] when it cannot start, or when an executor ended by itself.
+pub fn run(file: &Path) -> Result<(), BootError> {
+    let config = config::load(file).map_err(refuse)?;
+    init_logging(&config.daemon.log_level)?;
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    let contract = contract::load(&config.global)?;
+    let placement = placement::choose(&config.shards)?;
+    surroundings::check(placement.shards()).map_err(refuse)?;
+
+    let listeners = bind_listeners(&config, placement.shards())?;
+    let mut event_loggers = Vec::new();
+    for settings in &config.event_loggers {
+        event_loggers.push(EventLoggerServer::bind(settings).map_err(refuse)?);
+    }
+    let injector: Arc<OnceLock<Injector<External>>> = Arc::default();
+    let databases = open_databases(&config, &contract, &injector)?;
+
+    let mut banner = Banner::new(&config, &contract.contract, &placement);
+    for listener in &listeners {
+        banner.listener(listener.role, listener.address);
+    }
+    let mut running_loggers = Vec::new();
+    for logger in event_loggers {
+        let running = logger.start().map_err(refuse)?;
+        banner.listener("event_logger", running.local_addr());
+        running_loggers.push(running);
+    }
+
+    let shared = Shared {
+        config: Arc::new(config),
+        contract: contract.contract.clone(),
+        text: contract.text,
+        databases: databases.clone(),
+    };
+    let shards = placement.shards();
+    let placed = listeners.into_iter().map(|listener| Placed {
+        shard: listener.shard,
+        value: (listener.id, listener.socket),
+    });
+    let executors = start_executors::<Daemon, _>(&placement, placed.collect(), |shard, own_injector| {
+        let _ = injector.set(own_injector);
+        let shared = shared.clone();
+        move || Daemon::new(shared, shard, shards)
+    })
+    .map_err(refuse)?;
+    let stop = shut_down_on_signals(executors.injector().clone(), shards)?;
+    print!("{banner}");
+
+    let badly = wait(executors, shards);
+    stop.close();
+    drop(shared);
+    for database in databases {
+        database.shutdown();
+    }
+    for logger in running_loggers {
+        logger.stop();
+    }
+    match badly {
+        None => {
+            tracing::info!("ended in order");
+            Ok(())
+        }
+        Some(text) => Err(BootError(text)),
+    }
+}
+
+/// Reads and checks a configuration and its DC files without starting anything.
+///
+/// # Errors
+/// As [`run`].
+pub fn check(file: &Path) -> Result<(), BootError> {
+    let config = config::load(file).map_err(refuse)?;
+    let contract = contract::load(&config.global)?;
+    contract.check_uberdogs(&config)?;
+    placement::choose(&config.shards)?;
+    for warning in &config.warnings {
+        println!("warning: {warning}");
+    }
+    println!("{}: no fault found (DC hash 0x{:08x})", file.display(), contract.contract.hash());
+    Ok(())
+}
+
+fn init_logging(level: &str) -> Result<(), BootError> {
+    use std::io::IsTerminal;
+    let filter = tracing_subscriber::EnvFilter::try_new(level)
+        .map_err(|error| BootError(format!("[daemon] log_level {level:?}: {error}")))?;
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_target(false)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr)
+        .try_init();
+    Ok(())
+}
+
+/// A listening socket and where it is served.
+struct Listener {
+    role: &'static str,
+    id: ListenerId,
+    shard: ShardId,
+    address: SocketAddr,
+    socket: TcpListener,
+}
+
+/// Binds every port before any executor starts, so that a refusal costs nothing.
+fn bind_listeners(config: &Config, shards: usize) -> Result<Vec<Listener>, BootError> {
+    let mut listeners = Vec::new();
+    let mut bind = |role, id, shard, address| -> Result<(), BootError> {
+        let socket = surroundings::listen(address).map_err(|error| BootError(format!("{role}: {error}")))?;
+        let address = socket.local_addr().map_err(refuse)?;
+        listeners.push(Listener { role, id, shard, address, socket });
+        Ok(())
+    };
+    for &address in config.message_director.iter().flat_map(|director| &director.bind) {
+        bind("message_director", LINK_LISTENER, LINK_ACCEPTOR, address)?;
+    }
+    for (index, agent) in config.client_agents.iter().enumerate() {
+        let home = crate::client_agent::pool_home(&agent.channels, shards);
+        bind("client_agent", client_listener(index as u8), home, agent.bind)?;
+    }
+    Ok(listeners)
+}
+
+fn open_databases(
+    config: &Config,
+    contract: &contract::Loaded,
+    injector: &Arc<OnceLock<Injector<External>>>,
+) -> Result<Vec<EngineHandle>, BootError> {
+    let mut databases = Vec::new();
+    for (index, settings) in config.database_servers.iter().enumerate() {
+        let injector = injector.clone();
+        let server = index as u8;
+        let complete = move |shard: ShardId, completion| {
+            // Completions answer requests, and those come from executors: the injector has been set.
+            if let Some(injector) = injector.get() {
+                injector.send(shard, External::Database { server, completion });
+            }
+        };
+        databases
+            .push(Engine::open(server, settings, contract.contract.clone(), Box::new(complete)).map_err(refuse)?);
+    }
+    Ok(databases)
+}
+
+/// SIGTERM and SIGINT end the daemon in order; a second one ends it at once.
+fn shut_down_on_signals(
+    injector: Injector<External>,
+    shards: usize,
+) -> Result<signal_hook::iterator::Handle, BootError> {
+    let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT])
+        .map_err(|error| BootError(format!("signals cannot be watched: {error}")))?;
+    let handle = signals.handle();
+    std::thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(move || {
+            let mut asked = false;
+            for signal in signals.forever() {
+                if asked {
+                    tracing::warn!("ended at once by a second signal");
+                    std::process::exit(128 + signal);
+                }
+                asked = true;
+                tracing::info!("ending: a second signal ends at once");
+                stop_all(&injector, shards);
+            }
+        })
+        .map_err(|error| BootError(format!("no thread for signals: {error}")))?;
+    Ok(handle)
+}
+
+fn stop_all(injector: &Injector<External>, shards: usize) {
+    for shard in 0..shards as u16 {
+        injector.send(ShardId(shard), External::Shutdown);
+    }
+}
+
+/// Waits for the end. Some text when an executor ended badly; the others are told to end then.
+fn wait(executors: Executors<External>, shards: usize) -> Option<String> {
+    executors.wait_for_first_end();
+    stop_all(executors.injector(), shards);
+    let badly = executors.join();
+    (!badly.is_empty()).then(|| format!("an executor ended by itself: {}", badly.join("; ")))
+}

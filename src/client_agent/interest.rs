@@ -1,0 +1,627 @@
+//! Opening and closing of zones (`protocol-md-ca-el.md` §3.11; design §3 rules 7 and 8).
+//!
+//! An *interest* is a set of zones of one parent under an id. What it adds to the zones that the session covers already
+//! is opened by an *operation*: subscribe, wait until the subscriptions are in effect everywhere, ask the parent, hold
+//! back what comes until every counted object has answered. A *request* is what somebody waits for, the 204 or 1204;
+//! it waits for its own operation and for those that are still opening zones which it shares (A11).
+//!
+//! **No gaps, no ghosts.** An object that is not visible and has an entry in an operation is *pending* there; whatever
+//! comes about it is held back behind that entry. A snapshot entry is newer than everything held back before it and
+//! replaces that. When a zone closes, the objects pending in it are forgotten with it: should it be opened again
+//! meanwhile, updates have been missed, and only the new snapshot counts.
+
+use super::TimerKind;
+use super::objects::Location;
+use super::session::{End, Session};
+use super::settings::{MAX_BUFFERED_BYTES, MAX_INTERESTS, MAX_REQUESTS, MAX_ZONES, Shared};
+use super::visibility::{Entry, ObjectEvent};
+use crate::outbox::{Action, Outbox};
+use crate::reason::Reason;
+use crate::wire::{Channel, Doid, Encoder, Zone, location_channel, message_type as t};
+use hashbrown::HashMap;
+use smallvec::SmallVec;
+use std::collections::BTreeMap;
+
+/// What somebody asks for: the zones of an interest, sorted, each once.
+#[derive(Debug)]
+pub(super) struct InterestRequest {
+    id: u16,
+    parent: Doid,
+    zones: Vec<Zone>,
+    context: u32,
+    caller: Option<Channel>,
+}
+
+impl InterestRequest {
+    /// `context` is echoed to the client; `caller` is who gets the 1204.
+    pub(super) fn new(id: u16, parent: Doid, mut zones: Vec<Zone>, context: u32, caller: Option<Channel>) -> Self {
+        zones.sort_unstable();
+        zones.dedup();
+        Self { id, parent, zones, context, caller }
+    }
+}
+
+/// Why an interest is more than a session may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum InterestLimit {
+    #[error("more than {MAX_INTERESTS} interests")]
+    Interests,
+    #[error("more than {MAX_ZONES} zones in all interests together")]
+    Zones,
+    #[error("more than {MAX_REQUESTS} interests being opened at once")]
+    Requests,
+}
+
+#[derive(Debug)]
+struct Interest {
+    parent: Doid,
+    zones: Vec<Zone>,
+}
+
+/// What is opening some zones.
+#[derive(Debug)]
+struct Operation {
+    parent: Doid,
+    /// The zones that it opens. Those closed meanwhile are the ones that [`Interests::opening`] no longer has under
+    /// this context; they are cleared out before they are more than the others.
+    zones: Vec<Zone>,
+    open_zones: usize,
+    /// When it finishes with what has come; `None` until the parent has been asked. The wait before that is for this
+    /// daemon's own executors, and without the question the zones would stay empty.
+    deadline_us: Option<u64>,
+    /// The parent's count; the first answer wins.
+    expected: Option<u32>,
+    /// Snapshot entries so far, also those that were not kept.
+    received: u32,
+    snapshot: Vec<Entry>,
+    backlog: Vec<ObjectEvent>,
+    buffered_bytes: usize,
+    /// The requests that wait for it.
+    requests: SmallVec<[u32; 1]>,
+}
+
+impl Operation {
+    fn is_complete(&self) -> bool {
+        self.expected.is_some_and(|expected| self.received >= expected)
+    }
+}
+
+/// Whoever waits for an interest to be open.
+#[derive(Debug)]
+struct Request {
+    id: u16,
+    context: u32,
+    caller: Option<Channel>,
+    /// Operations that it still waits for.
+    waiting_for: usize,
+}
+
+/// Where the entry of an object is held back, and from where on what is held back counts.
+#[derive(Clone, Copy, Debug)]
+struct Pending {
+    operation: u32,
+    /// Index of its entry in the snapshot, when it has one.
+    snapshot: Option<usize>,
+    /// What the backlog holds of it before this index has been replaced.
+    backlog_from: usize,
+    /// Where it is according to what is held back.
+    location: Location,
+}
+
+/// The interests of one session.
+#[derive(Debug, Default)]
+pub(super) struct Interests {
+    by_id: BTreeMap<u16, Interest>,
+    /// How many interests cover a location; none with 0.
+    cover: HashMap<Channel, u32>,
+    /// Zones of all interests, those that several cover several times.
+    zones: usize,
+    /// The locations that an operation is opening. A location is in one operation at most.
+    opening: HashMap<Channel, u32>,
+    /// By context, so in the order of their beginnings.
+    operations: BTreeMap<u32, Operation>,
+    requests: BTreeMap<u32, Request>,
+    next_request: u32,
+    pending: HashMap<Doid, Pending>,
+    buffered_bytes: usize,
+    timer_is_armed: bool,
+}
+
+impl Interests {
+    pub(super) fn contains(&self, id: u16) -> bool {
+        self.by_id.contains_key(&id)
+    }
+
+    pub(super) fn is_running(&self, context: u32) -> bool {
+        self.operations.contains_key(&context)
+    }
+
+    /// Whether some interest has this location.
+    pub(super) fn covers(&self, location: Location) -> bool {
+        self.cover.contains_key(&location.channel())
+    }
+
+    pub(super) fn is_opening(&self, location: Location) -> bool {
+        self.opening.contains_key(&location.channel())
+    }
+
+    pub(super) fn is_pending(&self, doid: Doid) -> bool {
+        !self.pending.is_empty() && self.pending.contains_key(&doid)
+    }
+
+    /// Forgets what is held back of an object.
+    pub(super) fn forget(&mut self, doid: Doid) {
+        self.pending.remove(&doid);
+    }
+
+    /// Bounds what one session may hold (§3.15.3).
+    pub(super) fn check_limits(&self, request: &InterestRequest) -> Result<(), InterestLimit> {
+        let replaced = self.by_id.get(&request.id);
+        if replaced.is_none() && self.by_id.len() >= MAX_INTERESTS {
+            return Err(InterestLimit::Interests);
+        }
+        if self.zones - replaced.map_or(0, |interest| interest.zones.len()) + request.zones.len() > MAX_ZONES {
+            return Err(InterestLimit::Zones);
+        }
+        if self.requests.len() >= MAX_REQUESTS {
+            return Err(InterestLimit::Requests);
+        }
+        Ok(())
+    }
+
+    fn insert(&mut self, id: u16, interest: Interest) -> Option<Interest> {
+        self.zones += interest.zones.len();
+        for &zone in &interest.zones {
+            *self.cover.entry(location_channel(interest.parent, zone)).or_insert(0) += 1;
+        }
+        self.by_id.insert(id, interest)
+    }
+
+    /// Takes back an interest's cover; returns the zones that nothing covers any more.
+    fn uncover(&mut self, interest: &Interest) -> Vec<Zone> {
+        self.zones -= interest.zones.len();
+        let mut dead = Vec::new();
+        for &zone in &interest.zones {
+            let location = location_channel(interest.parent, zone);
+            if let Some(count) = self.cover.get_mut(&location) {
+                *count -= 1;
+                if *count == 0 {
+                    self.cover.remove(&location);
+                    dead.push(zone);
+                }
+            }
+        }
+        dead
+    }
+
+    /// Takes closed zones (sorted) out of the operations that are opening them, and forgets what is pending there.
+    fn forget_zones(&mut self, parent: Doid, zones: &[Zone]) {
+        for &zone in zones {
+            let Some(context) = self.opening.remove(&location_channel(parent, zone)) else { continue };
+            let Some(operation) = self.operations.get_mut(&context) else { continue };
+            operation.open_zones -= 1;
+            if operation.zones.len() > 2 * operation.open_zones {
+                let opening = &self.opening;
+                operation.zones.retain(|&zone| opening.get(&location_channel(parent, zone)) == Some(&context));
+            }
+        }
+        let is_closed = |location: Location| location.parent == parent && zones.binary_search(&location.zone).is_ok();
+        self.pending.retain(|_, pending| !is_closed(pending.location));
+    }
+
+    /// Holds an entry back in the backlog of the operation that is opening its location: it is not counted.
+    pub(super) fn hold_entry(&mut self, entry: &Entry) {
+        let Some(&context) = self.opening.get(&entry.location.channel()) else { return };
+        let Some(operation) = self.operations.get_mut(&context) else { return };
+        match self.pending.get_mut(&entry.doid) {
+            Some(pending) if pending.operation == context => pending.location = entry.location,
+            // The object has come from a location that another operation is opening: this entry is newer.
+            _ => {
+                let pending = Pending {
+                    operation: context,
+                    snapshot: None,
+                    backlog_from: operation.backlog.len(),
+                    location: entry.location,
+                };
+                self.pending.insert(entry.doid, pending);
+            }
+        }
+        let event = ObjectEvent::Entry(entry.clone());
+        operation.buffered_bytes += event.cost_bytes();
+        self.buffered_bytes += event.cost_bytes();
+        operation.backlog.push(event);
+    }
+
+    /// Holds back what happens to a pending object.
+    pub(super) fn hold(&mut self, doid: Doid, event: &ObjectEvent) {
+        let Some(pending) = self.pending.get_mut(&doid) else { return };
+        let Some(operation) = self.operations.get_mut(&pending.operation) else { return };
+        if let ObjectEvent::Move { to, .. } = event {
+            pending.location = *to;
+        }
+        operation.buffered_bytes += event.cost_bytes();
+        self.buffered_bytes += event.cost_bytes();
+        operation.backlog.push(event.clone());
+    }
+
+    /// Takes an entry into the snapshot of a running operation, unless its zone has been closed meanwhile; it replaces
+    /// whatever was held back of the object (design §3 rule 8).
+    fn hold_snapshot(&mut self, context: u32, entry: &Entry) {
+        let location = entry.location.channel();
+        let is_elsewhere = self.opening.get(&location).is_some_and(|&opening| opening != context);
+        if is_elsewhere || !self.cover.contains_key(&location) {
+            return;
+        }
+        let Some(operation) = self.operations.get_mut(&context) else { return };
+        let pending = Pending {
+            operation: context,
+            snapshot: Some(operation.snapshot.len()),
+            backlog_from: operation.backlog.len(),
+            location: entry.location,
+        };
+        self.pending.insert(entry.doid, pending);
+        operation.buffered_bytes += entry.cost_bytes();
+        self.buffered_bytes += entry.cost_bytes();
+        operation.snapshot.push(entry.clone());
+    }
+
+    /// Takes a finished operation out: its snapshot and backlog without what was replaced or forgotten, and the
+    /// requests that waited for it alone by now.
+    fn take(&mut self, context: u32) -> Option<Finished> {
+        let mut operation = self.operations.remove(&context)?;
+        self.buffered_bytes -= operation.buffered_bytes;
+        for &zone in &operation.zones {
+            let location = location_channel(operation.parent, zone);
+            if self.opening.get(&location) == Some(&context) {
+                self.opening.remove(&location);
+            }
+        }
+        let pending = &self.pending;
+        let here = |doid: Doid| pending.get(&doid).filter(|pending| pending.operation == context);
+        let mut index = 0..;
+        operation.snapshot.retain(|entry| {
+            let index = index.next();
+            here(entry.doid).is_some_and(|pending| pending.snapshot == index)
+        });
+        let mut index = 0_usize..;
+        operation.backlog.retain(|event| {
+            let index = index.next().unwrap_or(usize::MAX);
+            here(event.doid()).is_some_and(|pending| pending.backlog_from <= index)
+        });
+        let entered = operation.snapshot.iter().map(|entry| entry.doid);
+        for doid in entered.chain(operation.backlog.iter().map(ObjectEvent::doid)) {
+            self.pending.remove(&doid);
+        }
+        let mut done = SmallVec::new();
+        for number in &operation.requests {
+            if let Some(request) = self.requests.get_mut(number) {
+                request.waiting_for -= 1;
+                if request.waiting_for == 0 {
+                    done.extend(self.requests.remove(number));
+                }
+            }
+        }
+        Some(Finished { snapshot: operation.snapshot, backlog: operation.backlog, done })
+    }
+}
+
+struct Finished {
+    snapshot: Vec<Entry>,
+    backlog: Vec<ObjectEvent>,
+    done: SmallVec<[Request; 1]>,
+}
+
+impl Session {
+    /// Opens an interest, or alters the one of this id. The caller has judged it.
+    pub(super) fn add_interest(&mut self, request: InterestRequest, out: &mut Outbox) -> Result<(), End> {
+        out.metrics.interests_opened += 1;
+        let InterestRequest { id, parent, zones, context, caller } = request;
+        let is_covered = |zone: &Zone| self.interests.covers(Location { parent, zone: *zone });
+        let (shared_zones, fresh): (Vec<Zone>, Vec<Zone>) = zones.iter().copied().partition(is_covered);
+        let old = self.interests.insert(id, Interest { parent, zones });
+        if let Some(old) = old {
+            let dead = self.interests.uncover(&old);
+            self.close_zones(old.parent, &dead, out)?;
+        }
+        let opening = |zone| self.interests.opening.get(&location_channel(parent, zone)).copied();
+        let mut waits: SmallVec<[u32; 4]> = shared_zones.into_iter().filter_map(opening).collect();
+        waits.sort_unstable();
+        waits.dedup();
+        if !fresh.is_empty() {
+            waits.push(self.begin_operation(parent, fresh, out));
+        }
+        let request = Request { id, context, caller, waiting_for: waits.len() };
+        if waits.is_empty() {
+            self.answer(&request, out);
+            return Ok(());
+        }
+        let number = self.interests.next_request;
+        self.interests.next_request = number.wrapping_add(1);
+        for wait in waits {
+            if let Some(operation) = self.interests.operations.get_mut(&wait) {
+                operation.requests.push(number);
+            }
+        }
+        self.interests.requests.insert(number, request);
+        Ok(())
+    }
+
+    /// Subscribes to the zones; the query follows when that is in effect everywhere (guarantee G4).
+    fn begin_operation(&mut self, parent: Doid, zones: Vec<Zone>, out: &mut Outbox) -> u32 {
+        let context = self.allocate_context();
+        for &zone in &zones {
+            self.subscribe(location_channel(parent, zone), out);
+            self.interests.opening.insert(location_channel(parent, zone), context);
+        }
+        out.push(Action::AwaitSubscriptions { participant: self.participant(), token: self.token(context) });
+        let operation = Operation {
+            parent,
+            open_zones: zones.len(),
+            zones,
+            deadline_us: None,
+            expected: None,
+            received: 0,
+            snapshot: Vec::new(),
+            backlog: Vec::new(),
+            buffered_bytes: 0,
+            requests: SmallVec::new(),
+        };
+        self.interests.operations.insert(context, operation);
+        context
+    }
+
+    /// Distinguishes operations of this session from those of an earlier one on the same channel.
+    fn token(&self, context: u32) -> u64 {
+        self.connection.0 << 32 | u64::from(context)
+    }
+
+    /// The subscriptions of an operation are in effect: asks the parent.
+    pub(super) fn on_subscribed(&mut self, token: u64, shared: &Shared, out: &mut Outbox) -> Result<(), End> {
+        let context = token as u32;
+        let Some(operation) = self.interests.operations.get(&context).filter(|_| self.token(context) == token) else {
+            return Ok(());
+        };
+        let parent = operation.parent;
+        let is_open = |zone: &Zone| self.interests.opening.get(&location_channel(parent, *zone)) == Some(&context);
+        let zones: Vec<Zone> = operation.zones.iter().copied().filter(is_open).collect();
+        if zones.is_empty() {
+            return self.finish_operation(context, shared, out);
+        }
+        let recipients = [Channel::from(parent)];
+        let mut query = Encoder::internal(&recipients, self.client_id, t::STATESERVER_OBJECT_GET_ZONES_OBJECTS)
+            .u32(context)
+            .doid(parent)
+            .u16(zones.len() as u16);
+        for zone in zones {
+            query = query.zone(zone);
+        }
+        let query = query.datagram().expect("MAX_ZONES is what one query can name");
+        out.publish(self.participant(), query);
+        let deadline_us = out.now_us.saturating_add(self.agent(shared).interest_timeout_us);
+        if let Some(operation) = self.interests.operations.get_mut(&context) {
+            operation.deadline_us = Some(deadline_us);
+        }
+        self.arm_interest_timer(out);
+        Ok(())
+    }
+
+    /// STATESERVER_OBJECT_GET_ZONES_COUNT_RESP.
+    pub(super) fn on_count(&mut self, context: u32, count: u32, shared: &Shared, out: &mut Outbox) -> Result<(), End> {
+        match self.interests.operations.get_mut(&context) {
+            Some(operation) => {
+                operation.expected.get_or_insert(count);
+                self.finish_if_complete(context, shared, out)
+            }
+            None => {
+                tracing::debug!(session = self.channel, context, count, "a count for no running operation; ignored");
+                Ok(())
+            }
+        }
+    }
+
+    /// STATESERVER_OBJECT_ENTER_INTEREST_WITH_REQUIRED(_OTHER).
+    pub(super) fn on_snapshot_entry(
+        &mut self,
+        context: u32,
+        entry: &Entry,
+        shared: &Shared,
+        out: &mut Outbox,
+    ) -> Result<(), End> {
+        let Some(operation) = self.interests.operations.get_mut(&context) else {
+            // Late: the operation has finished by its timeout. The zone is open all the same (A12).
+            if self.has_allocated(context) && self.interests.covers(entry.location) {
+                self.enter(entry, shared, out);
+            } else {
+                tracing::debug!(
+                    session = self.channel,
+                    context,
+                    doid = entry.doid,
+                    "an entry for no operation; ignored"
+                );
+            }
+            return Ok(());
+        };
+        operation.received = operation.received.saturating_add(1);
+        if self.has_or_gets_no_view(entry.doid) {
+            // Counted, but the client has been told, or never is.
+            self.objects.relocate(entry.doid, entry.location);
+        } else {
+            self.interests.hold_snapshot(context, entry);
+        }
+        self.finish_if_complete(context, shared, out)
+    }
+
+    fn finish_if_complete(&mut self, context: u32, shared: &Shared, out: &mut Outbox) -> Result<(), End> {
+        if self.interests.operations.get(&context).is_some_and(Operation::is_complete) {
+            self.finish_operation(context, shared, out)?;
+        }
+        Ok(())
+    }
+
+    /// Entries of the snapshot, answers, then what was held back (§3.11 "Finish"). Entries that no interest covers any
+    /// more are left out (A10).
+    fn finish_operation(&mut self, context: u32, shared: &Shared, out: &mut Outbox) -> Result<(), End> {
+        let Some(finished) = self.interests.take(context) else { return Ok(()) };
+        for entry in &finished.snapshot {
+            if self.interests.covers(entry.location) {
+                self.entrance(entry, shared, out);
+            }
+        }
+        for request in &finished.done {
+            self.answer(request, out);
+        }
+        for event in &finished.backlog {
+            if let ObjectEvent::Entry(entry) = event
+                && !self.interests.covers(entry.location)
+            {
+                continue;
+            }
+            self.on_object_event(event, shared, out)?;
+        }
+        Ok(())
+    }
+
+    /// Keeps what is held back within [`MAX_BUFFERED_BYTES`]: the oldest operations finish as by their timeout.
+    pub(super) fn bound_buffers(&mut self, shared: &Shared, out: &mut Outbox) -> Result<(), End> {
+        while self.interests.buffered_bytes > MAX_BUFFERED_BYTES {
+            let mut operations = self.interests.operations.iter();
+            let asked = operations.find(|(_, operation)| operation.deadline_us.is_some());
+            let Some((&context, _)) = asked else { break };
+            self.time_out(context, "too much is held back", shared, out)?;
+        }
+        Ok(())
+    }
+
+    fn time_out(&mut self, context: u32, why: &str, shared: &Shared, out: &mut Outbox) -> Result<(), End> {
+        out.metrics.interests_timed_out += 1;
+        if let Some(operation) = self.interests.operations.get(&context) {
+            let Operation { parent, expected, received, .. } = operation;
+            tracing::warn!(session = self.channel, parent, ?expected, received, why, "an interest is incomplete");
+        }
+        self.finish_operation(context, shared, out)
+    }
+
+    pub(super) fn on_interest_timer(&mut self, shared: &Shared, out: &mut Outbox) -> Result<(), End> {
+        self.interests.timer_is_armed = false;
+        let is_due = |operation: &Operation| operation.deadline_us.is_some_and(|deadline_us| deadline_us <= out.now_us);
+        let operations = self.interests.operations.iter();
+        let due: Vec<u32> =
+            operations.filter(|(_, operation)| is_due(operation)).map(|(&context, _)| context).collect();
+        for context in due {
+            self.time_out(context, "timeout", shared, out)?;
+        }
+        self.arm_interest_timer(out);
+        Ok(())
+    }
+
+    /// One timer serves all operations: set for the next deadline, and again when it has fired.
+    fn arm_interest_timer(&mut self, out: &mut Outbox) {
+        if self.interests.timer_is_armed {
+            return;
+        }
+        let deadlines = self.interests.operations.values().filter_map(|operation| operation.deadline_us);
+        if let Some(next_us) = deadlines.min() {
+            self.arm(TimerKind::Interest, next_us, out);
+            self.interests.timer_is_armed = true;
+        }
+    }
+
+    /// Closes an interest that exists.
+    pub(super) fn remove_interest(
+        &mut self,
+        id: u16,
+        context: u32,
+        caller: Option<Channel>,
+        out: &mut Outbox,
+    ) -> Result<(), End> {
+        if let Some(interest) = self.interests.by_id.remove(&id) {
+            let dead = self.interests.uncover(&interest);
+            self.close_zones(interest.parent, &dead, out)?;
+        }
+        self.answer(&Request { id, context, caller, waiting_for: 0 }, out);
+        Ok(())
+    }
+
+    /// Tells the client that the objects in zones (sorted) which nothing covers any more have left.
+    fn close_zones(&mut self, parent: Doid, zones: &[Zone], out: &mut Outbox) -> Result<(), End> {
+        if zones.is_empty() {
+            return Ok(());
+        }
+        let leaving = self.objects.visible_in(parent, zones);
+        if let Some(doid) = leaving.iter().find(|&&doid| self.objects.is_session_object(doid)) {
+            let text = format!("the zone of session object {doid} was closed");
+            return Err(End::eject(Reason::SessionObjectDeleted, text));
+        }
+        for doid in leaving {
+            self.leave_view(doid, out);
+            self.write_message(Encoder::client(t::CLIENT_OBJECT_LEAVING).doid(doid), out);
+        }
+        for &zone in zones {
+            self.unsubscribe(location_channel(parent, zone), out);
+        }
+        self.interests.forget_zones(parent, zones);
+        Ok(())
+    }
+
+    /// 1204 to the caller, if there is one, then 204 to the client (A19).
+    fn answer(&self, request: &Request, out: &mut Outbox) {
+        self.answer_caller(request.caller, request.id, out);
+        let done = Encoder::client(t::CLIENT_DONE_INTEREST_RESP).u32(request.context).u16(request.id);
+        self.write_message(done, out);
+    }
+
+    /// CLIENTAGENT_DONE_INTEREST_RESP to whoever opened an interest.
+    pub(super) fn answer_caller(&self, caller: Option<Channel>, id: u16, out: &mut Outbox) {
+        let Some(caller) = caller else { return };
+        let response = Encoder::internal(&[caller], self.client_id, t::CLIENTAGENT_DONE_INTEREST_RESP);
+        let response = response.channel(self.client_id).u16(id).datagram().expect("a short message fits a frame");
+        out.publish(self.participant(), response);
+    }
+
+    /// The session ends: those who wait for an interest hear so, the client nothing (§3.13).
+    pub(super) fn answer_waiting_callers(&self, out: &mut Outbox) {
+        for request in self.interests.requests.values() {
+            self.answer_caller(request.caller, request.id, out);
+        }
+    }
+
+    /// CLIENTAGENT_ADD_INTEREST(_MULTIPLE): the client is told first, with a context of the session's.
+    pub(super) fn add_interest_for(
+        &mut self,
+        caller: Channel,
+        (id, parent, zones): (u16, Doid, &[Zone]),
+        out: &mut Outbox,
+    ) -> Result<(), End> {
+        let mut request = InterestRequest::new(id, parent, zones.to_vec(), 0, Some(caller));
+        if crate::wire::is_reserved_doid(parent) {
+            tracing::warn!(session = self.channel, caller, parent, "an interest in a reserved parent is refused");
+            return Ok(());
+        }
+        if let Err(limit) = self.interests.check_limits(&request) {
+            tracing::warn!(session = self.channel, caller, parent, %limit, "an interest is refused");
+            return Ok(());
+        }
+        request.context = self.allocate_context();
+        let (context, zones) = (request.context, &request.zones);
+        let announcement = if let [zone] = zones[..] {
+            Encoder::client(t::CLIENT_ADD_INTEREST).u32(context).u16(id).doid(parent).zone(zone)
+        } else {
+            let message = Encoder::client(t::CLIENT_ADD_INTEREST_MULTIPLE).u32(context).u16(id).doid(parent);
+            zones.iter().fold(message.u16(zones.len() as u16), |message, &zone| message.zone(zone))
+        };
+        self.write_message(announcement, out);
+        self.add_interest(request, out)
+    }
+
+    /// CLIENTAGENT_REMOVE_INTEREST.
+    pub(super) fn remove_interest_for(&mut self, caller: Channel, id: u16, out: &mut Outbox) -> Result<(), End> {
+        if !self.interests.contains(id) {
+            tracing::warn!(session = self.channel, caller, id, "an interest that the client does not have");
+            self.answer_caller(Some(caller), id, out);
+            return Ok(());
+        }
+        let context = self.allocate_context();
+        self.write_message(Encoder::client(t::CLIENT_REMOVE_INTEREST).u32(context).u16(id), out);
+        self.remove_interest(id, context, Some(caller), out)
+    }
+}

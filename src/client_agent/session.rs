@@ -1,0 +1,284 @@
+//! One client session: its identity and state, its timers, and how it ends (`protocol-md-ca-el.md` §3.2, §3.5, §3.13).
+//!
+//! A handler that decides that the session is over returns an [`End`]; only [`Session::end`] carries it out, so every
+//! session ends once, in one order, with one reason.
+
+use super::interest::Interests;
+use super::objects::Objects;
+use super::settings::{Agent, Shared};
+use super::{ClientTimer, TimerKind};
+use crate::event_logger::Event;
+use crate::outbox::{Action, Outbox, Participant, RoleTimer};
+use crate::reason::Reason;
+use crate::wire::{ALL_CLIENTS, Channel, Encoder, Truncated, message_type as t};
+use bytes::Bytes;
+use donet_shards::{Close, CloseCause, ConnectionId};
+use std::net::SocketAddr;
+
+/// How far a client has come (§3.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    New,
+    Anonymous,
+    Established,
+}
+
+/// How a session ends.
+#[derive(Debug)]
+pub(super) enum End {
+    /// With a CLIENT_EJECT.
+    Eject { reason: Reason, code: u16, text: Vec<u8> },
+    /// CLIENT_DISCONNECT.
+    Disconnected,
+    /// CLIENTAGENT_DROP.
+    Dropped,
+    /// The connection is gone already.
+    Lost(CloseCause),
+    /// A handler panicked.
+    InternalError,
+}
+
+impl End {
+    /// An eject of the Client Agent's own.
+    ///
+    /// # Panics
+    /// For a reason without an eject code.
+    pub(super) fn eject(reason: Reason, text: impl Into<String>) -> Self {
+        let code = reason.eject_code().expect("the Client Agent ejects for reasons that have a code");
+        End::Eject { reason, code, text: text.into().into_bytes() }
+    }
+
+    pub(super) fn reason(&self) -> Reason {
+        match self {
+            End::Eject { reason, .. } => *reason,
+            End::Disconnected => Reason::Disconnected,
+            End::Dropped => Reason::Dropped,
+            End::Lost(CloseCause::EndOfFile) => Reason::PeerClosed,
+            End::Lost(CloseCause::Error(_)) => Reason::SocketError,
+            End::Lost(CloseCause::WriteBudget) => Reason::WriteBudget,
+            End::Lost(CloseCause::WriteTimeout) => Reason::WriteTimeout,
+            End::InternalError => Reason::InternalError,
+        }
+    }
+}
+
+/// A client message that ends early (§1.9).
+impl From<Truncated> for End {
+    fn from(error: Truncated) -> Self {
+        End::eject(Reason::Truncated, error.to_string())
+    }
+}
+
+/// One client.
+#[derive(Debug)]
+pub(super) struct Session {
+    /// The allocated channel: the session's name, which never changes.
+    pub(super) channel: Channel,
+    /// The sender of everything that the session emits.
+    pub(super) client_id: Channel,
+    pub(super) agent: u8,
+    pub(super) connection: ConnectionId,
+    pub(super) peer: SocketAddr,
+    pub(super) local: SocketAddr,
+    pub(super) state: State,
+    pub(super) was_established: bool,
+    heartbeat_deadline_us: u64,
+    next_context: u32,
+    pub(super) objects: Objects,
+    pub(super) interests: Interests,
+}
+
+impl Session {
+    /// Begins a session: its subscriptions, its event, its timers.
+    pub(super) fn begin(
+        agent: u8,
+        channel: Channel,
+        connection: ConnectionId,
+        peer: SocketAddr,
+        local: SocketAddr,
+        shared: &Shared,
+        out: &mut Outbox,
+    ) -> Self {
+        let mut session = Self {
+            channel,
+            client_id: channel,
+            agent,
+            connection,
+            peer,
+            local,
+            state: State::New,
+            was_established: false,
+            heartbeat_deadline_us: 0,
+            next_context: 1,
+            objects: Objects::default(),
+            interests: Interests::default(),
+        };
+        for channel in [channel, ALL_CLIENTS] {
+            session.subscribe(channel, out);
+        }
+        out.push(Action::Event(session.event("client-connected").with_addresses(peer, local)));
+        let agent = session.agent(shared);
+        if let Some(timeout_us) = agent.authentication_timeout_us {
+            session.arm(TimerKind::Authentication, out.now_us.saturating_add(timeout_us), out);
+        }
+        if agent.heartbeat_timeout_us.is_some() {
+            session.restart_heartbeat(shared, out);
+            session.arm(TimerKind::Heartbeat, session.heartbeat_deadline_us, out);
+        }
+        out.metrics.sessions_open += 1;
+        session
+    }
+
+    pub(super) fn agent<'a>(&self, shared: &'a Shared) -> &'a Agent {
+        &shared.agents[usize::from(self.agent)]
+    }
+
+    pub(super) fn participant(&self) -> Participant {
+        Participant::Session(self.channel)
+    }
+
+    /// The next context of a server-initiated interest or of a query (§3.2).
+    pub(super) fn allocate_context(&mut self) -> u32 {
+        loop {
+            let context = self.next_context;
+            self.next_context = context.wrapping_add(1).max(1);
+            if !self.interests.is_running(context) {
+                return context;
+            }
+        }
+    }
+
+    /// Whether a context may have been handed out before.
+    pub(super) fn has_allocated(&self, context: u32) -> bool {
+        context != 0 && context < self.next_context
+    }
+
+    /// Sends a finished frame to the client.
+    pub(super) fn write(&self, frame: Bytes, out: &mut Outbox) {
+        out.metrics.client_frames_sent += 1;
+        out.write(self.connection, frame);
+    }
+
+    /// Sends a client message; one that does not fit a frame is dropped and counted.
+    pub(super) fn write_message(&self, message: Encoder, out: &mut Outbox) {
+        match message.finish() {
+            Ok(frame) => self.write(frame, out),
+            Err(error) => {
+                out.metrics.oversized_messages_dropped += 1;
+                tracing::warn!(session = self.channel, %error, "message to a client dropped");
+            }
+        }
+    }
+
+    pub(super) fn subscribe(&self, channel: Channel, out: &mut Outbox) {
+        out.push(Action::Subscribe { participant: self.participant(), channel });
+    }
+
+    pub(super) fn unsubscribe(&self, channel: Channel, out: &mut Outbox) {
+        out.push(Action::Unsubscribe { participant: self.participant(), channel });
+    }
+
+    fn event(&self, event_type: &str) -> Event {
+        Event::new(event_type, format!("Client:{}", self.channel))
+    }
+
+    pub(super) fn arm(&self, kind: TimerKind, at_us: u64, out: &mut Outbox) {
+        out.timer(at_us, RoleTimer::Client(ClientTimer { connection: self.connection, kind }));
+    }
+
+    /// Grants the client another heartbeat timeout. The timer itself is set again only when it has fired.
+    pub(super) fn restart_heartbeat(&mut self, shared: &Shared, out: &Outbox) {
+        if let Some(timeout_us) = self.agent(shared).heartbeat_timeout_us {
+            self.heartbeat_deadline_us = out.now_us.saturating_add(timeout_us);
+        }
+    }
+
+    pub(super) fn on_timer(&mut self, kind: TimerKind, shared: &Shared, out: &mut Outbox) -> Result<(), End> {
+        match kind {
+            TimerKind::Heartbeat if out.now_us < self.heartbeat_deadline_us => {
+                self.arm(TimerKind::Heartbeat, self.heartbeat_deadline_us, out);
+                Ok(())
+            }
+            TimerKind::Heartbeat => Err(End::eject(Reason::NoHeartbeat, "no heartbeat in time")),
+            TimerKind::Authentication if self.was_established => Ok(()),
+            TimerKind::Authentication => Err(End::eject(Reason::AuthenticationTimeout, "not authenticated in time")),
+            TimerKind::Interest => self.on_interest_timer(shared, out),
+        }
+    }
+
+    /// Ends the session: last frame and events, then the teardown in the order of §3.13. The channel is given back
+    /// by the caller, behind everything that is pushed here.
+    pub(super) fn end(self, end: End, shared: &Shared, out: &mut Outbox) {
+        let reason = end.reason();
+        tracing::debug!(session = self.channel, reason = reason.name(), peer = %self.peer, "session ended");
+        self.say_goodbye(end, self.agent(shared).eject_linger_us, out);
+
+        // First of all, so that the session never hears its own deletions.
+        out.push(Action::UnsubscribeAll { participant: self.participant() });
+        for doid in self.objects.session_objects() {
+            let recipients = [Channel::from(doid)];
+            let message_type = t::STATESERVER_OBJECT_DELETE_RAM;
+            out.send(self.participant(), &recipients, self.client_id, message_type, &doid.to_le_bytes());
+        }
+        self.answer_waiting_callers(out);
+        out.push(Action::FirePostRemoves { participant: self.participant() });
+
+        out.metrics.sessions_open = out.metrics.sessions_open.saturating_sub(1);
+        out.metrics.count_closed(reason);
+    }
+
+    /// What the client and the Event Logger are told of the end, and the end of the connection.
+    fn say_goodbye(&self, end: End, linger_us: u64, out: &mut Outbox) {
+        let reason = end.reason();
+        let linger = Close::Linger { us: linger_us };
+        let lost = |text: &str| {
+            Action::Event(self.event("client-lost").with_addresses(self.peer, self.local).with("reason", text))
+        };
+        let close = match end {
+            End::Eject { code, text, .. } => {
+                let name = if reason.is_security() { "client-ejected-security" } else { "client-ejected" };
+                let event = self.event(name).with("reason_code", code.to_string());
+                out.push(Action::Event(event.with("reason_msg", String::from_utf8_lossy(&text))));
+                self.write_message(Encoder::client(t::CLIENT_EJECT).u16(code).blob(&text), out);
+                linger
+            }
+            End::Disconnected => {
+                out.push(Action::Event(self.event("client-disconnected")));
+                Close::Now
+            }
+            // Lingering, so that input not yet read does not turn the end of file into a reset (CA-13).
+            End::Dropped => linger,
+            End::InternalError => {
+                out.push(lost("internal error"));
+                Close::Now
+            }
+            End::Lost(cause) => {
+                out.push(lost(match &cause {
+                    CloseCause::EndOfFile => "end of file",
+                    CloseCause::Error(text) => text,
+                    CloseCause::WriteBudget => "no buffer space available",
+                    CloseCause::WriteTimeout => "connection timed out",
+                }));
+                return;
+            }
+        };
+        out.push(Action::Close { connection: self.connection, close, reason });
+    }
+}
+
+/// The ip of an address as events and GET_NETWORK_ADDRESS show it.
+pub(super) fn ip_text(address: SocketAddr) -> String {
+    address.ip().to_canonical().to_string()
+}
+
+trait WithAddresses {
+    fn with_addresses(self, peer: SocketAddr, local: SocketAddr) -> Self;
+}
+
+impl WithAddresses for Event {
+    /// "ip:port", IPv6 without brackets (§3.16).
+    fn with_addresses(self, peer: SocketAddr, local: SocketAddr) -> Self {
+        let text = |address: SocketAddr| format!("{}:{}", ip_text(address), address.port());
+        self.with("remote_address", text(peer)).with("local_address", text(local))
+    }
+}

@@ -1,0 +1,1 @@
+//! Drives the role as the daemon does.

@@ -1,0 +1,326 @@
+//! Reads the tables below `[services]`, one function for each role.
+//!
+//! Decides on the values of single keys; what they mean together is noted in [`Claims`] for [`super::references`].
+
+use super::references::{CHANNEL_EXPECTED, Claims, Purpose, reserved_channel, reserved_channels, reserved_doids};
+use super::table::{Table, Use};
+use super::values::{parse_cidr, parse_period, parse_zones};
+use super::*;
+use crate::wire::{Channel, Doid, Zone};
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use toml::Spanned;
+use toml::de::DeValue;
+
+/// The standard ports.
+const MESSAGE_DIRECTOR_PORT: u16 = 7199;
+const CLIENT_AGENT_PORT: u16 = 7198;
+pub(super) const EVENT_LOGGER_PORT: u16 = 7197;
+
+/// The largest frame of a link: a budget below it would never let one pass.
+const LINK_FRAME_BYTES_MAX: u64 = 2 + u16::MAX as u64;
+const BUDGET_BYTES_MAX: u64 = 1 << 40;
+
+/// What every role's reader needs.
+pub(super) struct Context<'t> {
+    pub folder: &'t Path,
+    pub claims: Claims,
+    /// Of databases, with the table that named each.
+    pub directories: Vec<(PathBuf, String)>,
+    pub warnings: Vec<String>,
+}
+
+pub(super) fn message_director(mut table: Table<'_>, context: &mut Context<'_>) -> Option<MessageDirector> {
+    let mut bind = Vec::new();
+    if let Some(value) = table.value("bind") {
+        let values = match value.get_ref() {
+            DeValue::Array(array) => array.iter().collect(),
+            _ => vec![value],
+        };
+        for value in values {
+            if let Some(address) = table.address_in("bind", value, MESSAGE_DIRECTOR_PORT, Use::Listen) {
+                context.claims.listen(*address.get_ref(), address.span(), &table.name);
+                bind.push(address.into_inner());
+            }
+        }
+    }
+    table.unavailable("upstream", "joining the Message Director of another daemon", |_| false);
+    table.unavailable("upstream_reconnect", "joining the Message Director of another daemon", is_false);
+    let link_budget_bytes = table.integer_or("link_budget_bytes", LINK_FRAME_BYTES_MAX..=BUDGET_BYTES_MAX, 64 << 20);
+    let link_stall_timeout = table.milliseconds("link_stall_timeout_ms", 1, 90_000);
+    let allow = table.parsed_list("allow", "\"address\" or \"address/prefix bits\"", parse_cidr);
+    table.unavailable_table("tls", "TLS between daemons");
+    table.finish();
+    Some(MessageDirector {
+        bind,
+        upstream: None,
+        upstream_reconnect: false,
+        link_budget_bytes: link_budget_bytes as usize,
+        link_stall_timeout,
+        allow,
+    })
+}
+
+pub(super) fn client_agent(mut table: Table<'_>, context: &mut Context<'_>) -> Option<ClientAgent> {
+    let bind = table.address("bind", CLIENT_AGENT_PORT, Use::Listen);
+    let bind = table.required("bind", bind, "\"127.0.0.1:7198\"");
+    if let Some(address) = &bind {
+        context.claims.listen(*address.get_ref(), address.span(), &table.name);
+    }
+    table.unavailable("transport", "WebSocket", |value| value.as_str() == Some("tcp"));
+    let version_string = table.text("version_string");
+    let version_string = table.required("version_string", version_string, "\"v1.0.0\"");
+    let dc_file_hash = table.integer("dc_file_hash", 0..=u32::MAX.into()).map(|hash| hash.into_inner() as u32);
+    let channels = client_channels(&mut table, &mut context.claims);
+    table.unavailable("haproxy", "PROXY headers", is_false);
+    let relocate = table.boolean("relocate", false);
+    let interest_permission = table.choice(
+        "interest_permission",
+        &[
+            ("enabled", InterestPermission::Enabled),
+            ("visible", InterestPermission::Visible),
+            ("disabled", InterestPermission::Disabled),
+        ],
+        InterestPermission::Visible,
+    );
+    let send_hash = table.boolean("send_hash", true);
+    let send_version = table.boolean("send_version", true);
+    let write_buffer_bytes = table.integer_or("write_buffer_size", 0..=BUDGET_BYTES_MAX, 256 << 10) as usize;
+    let write_timeout = table.milliseconds_or_off("write_timeout_ms", 5000);
+    let heartbeat_timeout = table.milliseconds_or_off("heartbeat_timeout_ms", 0);
+    let interest_timeout = table.milliseconds("interest_timeout_ms", 1, 500);
+    let auth_timeout = table.milliseconds_or_off("auth_timeout_ms", 0);
+    table.unavailable("proxy_timeout_ms", "PROXY headers", |value| is_number(value, 5000));
+    let historical_ttl = table.milliseconds_or_off("historical_ttl_ms", 0);
+    let interest_zones_allow = zones(&mut table, "interest_zones_allow");
+    let interest_zones_deny = zones(&mut table, "interest_zones_deny");
+    table.unavailable("avatar_class", "parenting rules", |value| value.as_str() == Some(""));
+    let leaving_owner = table.boolean("leaving_owner", true);
+    let strict_entrance = table.boolean("strict_entrance", false);
+    let eject_linger = table.milliseconds("eject_linger_ms", 0, 1000);
+    let channel_quarantine = table.milliseconds("channel_quarantine_ms", 0, 10_000);
+    let flush_delay = Duration::from_micros(table.integer_or("flush_delay_us", 0..=1000, 0));
+    table.unavailable_table("tls", "TLS to clients");
+    table.unavailable_table("limits", "limits per connection and address");
+    table.finish();
+    Some(ClientAgent {
+        bind: bind?.into_inner(),
+        version_string: version_string?.into_inner().to_owned(),
+        dc_file_hash,
+        channels: channels?,
+        relocate,
+        interest_permission,
+        send_hash,
+        send_version,
+        write_buffer_bytes,
+        write_timeout,
+        heartbeat_timeout,
+        interest_timeout,
+        auth_timeout,
+        historical_ttl,
+        interest_zones_allow,
+        interest_zones_deny,
+        leaving_owner,
+        strict_entrance,
+        eject_linger,
+        channel_quarantine,
+        flush_delay,
+    })
+}
+
+fn client_channels(table: &mut Table<'_>, claims: &mut Claims) -> Option<RangeInclusive<Channel>> {
+    let min = table.wide("channel_min");
+    let min = table.required("channel_min", min, "1000000");
+    let max = table.wide("channel_max");
+    let max = table.required("channel_max", max, "1999999");
+    let (min, max) = (min?, max?);
+    let range = *min.get_ref()..=*max.get_ref();
+    if let Some(wrong) = reserved_channels(&range) {
+        let span = if reserved_channel(*range.end()).is_some() { max.span() } else { min.span() };
+        table.faults.push(span, format!("`channel_min`, `channel_max` in {}: {wrong}", table.name), CHANNEL_EXPECTED);
+        return None;
+    }
+    claims.add(Purpose::Clients, range.clone(), min.span(), &table.name);
+    Some(range)
+}
+
+/// Zones and ranges of zones: whole numbers and strings `"lo-hi"`.
+fn zones(table: &mut Table<'_>, key: &'static str) -> Vec<RangeInclusive<Zone>> {
+    let mut ranges = Vec::new();
+    for value in table.list(key, "a list of zones and ranges such as [5, \"100-200\"]") {
+        match value.get_ref().as_str() {
+            Some(text) => match parse_zones(text) {
+                Ok(range) => ranges.push(range),
+                Err(wrong) => table.refuse(key, value, wrong, "expected \"lowest-highest\""),
+            },
+            None => {
+                if let Some(zone) = table.integer_in(key, value, 0..=Zone::MAX.into()) {
+                    let zone = zone.into_inner() as Zone;
+                    ranges.push(zone..=zone);
+                }
+            }
+        }
+    }
+    ranges
+}
+
+pub(super) fn state_server(mut table: Table<'_>, context: &mut Context<'_>) -> Option<StateServer> {
+    let control_channel = control_channel(&mut table, &mut context.claims, "102000");
+    table.finish();
+    Some(StateServer { control_channel: control_channel? })
+}
+
+fn control_channel(table: &mut Table<'_>, claims: &mut Claims, example: &str) -> Option<Channel> {
+    let channel = channel(table, "control_channel", example)?;
+    claims.add(Purpose::Control, *channel.get_ref()..=*channel.get_ref(), channel.span(), &table.name);
+    Some(channel.into_inner())
+}
+
+fn channel(table: &mut Table<'_>, key: &'static str, example: &str) -> Option<Spanned<Channel>> {
+    let channel = table.wide(key);
+    let channel = table.required(key, channel, example)?;
+    if let Some(wrong) = reserved_channel(*channel.get_ref()) {
+        table.faults.push(channel.span(), format!("`{key}` in {}: {wrong}", table.name), CHANNEL_EXPECTED);
+        return None;
+    }
+    Some(channel)
+}
+
+pub(super) fn database_server(mut table: Table<'_>, context: &mut Context<'_>) -> Option<DatabaseServer> {
+    let control_channel = control_channel(&mut table, &mut context.claims, "103000");
+    let min = doid(&mut table, "generate_min");
+    let min = table.required("generate_min", min, "100000000");
+    let max = doid(&mut table, "generate_max");
+    let generate = min.and_then(|min| {
+        let max = max.map_or(Doid::MAX, Spanned::into_inner);
+        doids(&table, &mut context.claims, Purpose::Generate, "`generate_min`, `generate_max`", min, max)
+    });
+    let broadcast = table.boolean("broadcast", true);
+    table.choice("db_backend", &[("rocksdb", ())], ());
+    let (directory, durability) = rocksdb(&mut table, context);
+    if let Some(directory) = &directory {
+        if let Some((_, other)) = context.directories.iter().find(|(taken, _)| taken == directory) {
+            let message = format!("{} keeps its data in {}, as {other} does", table.name, directory.display());
+            table.faults.push(table.span.clone(), message, "expected a `directory` of its own in its rocksdb table");
+        }
+        context.directories.push((directory.clone(), table.name.clone()));
+    }
+    table.unavailable_table("sql_sink", "mirroring into a SQL database");
+    table.finish();
+    Some(DatabaseServer {
+        control_channel: control_channel?,
+        generate: generate?,
+        broadcast,
+        directory: directory?,
+        durability: durability?,
+    })
+}
+
+fn rocksdb(table: &mut Table<'_>, context: &mut Context<'_>) -> (Option<PathBuf>, Option<Durability>) {
+    let default_directory = context.folder.join("data/db");
+    let Some(mut table) = table.table("rocksdb") else { return (Some(default_directory), Some(Durability::Sync)) };
+    let directory = table.path("directory", context.folder).map_or(default_directory, Spanned::into_inner);
+    let interval = table.milliseconds("durability_interval_ms", 1, 100);
+    let durability = table.choice(
+        "durability",
+        &[("sync", Durability::Sync), ("interval", Durability::Interval(interval)), ("os", Durability::Os)],
+        Durability::Sync,
+    );
+    table.finish();
+    (Some(directory), Some(durability))
+}
+
+fn doid(table: &mut Table<'_>, key: &'static str) -> Option<Spanned<Doid>> {
+    let doid = table.integer(key, 0..=Doid::MAX.into())?;
+    Some(Spanned::new(doid.span(), *doid.get_ref() as Doid))
+}
+
+/// A checked range of doids, noted as claimed; `keys` names it in messages.
+fn doids(
+    table: &Table<'_>,
+    claims: &mut Claims,
+    purpose: Purpose,
+    keys: &str,
+    min: Spanned<Doid>,
+    max: Doid,
+) -> Option<RangeInclusive<Doid>> {
+    let range = *min.get_ref()..=max;
+    if let Some(wrong) = reserved_doids(&range) {
+        let message = format!("{keys} in {}: {wrong}", table.name);
+        table.faults.push(min.span(), message, "expected doids above 999, the minimum first");
+        return None;
+    }
+    claims.add(purpose, u64::from(*range.start())..=u64::from(*range.end()), min.span(), &table.name);
+    Some(range)
+}
+
+pub(super) fn database_state_server(mut table: Table<'_>, context: &mut Context<'_>) -> Option<DatabaseStateServer> {
+    let db_channel = channel(&mut table, "db_channel", "103000");
+    let mut ranges = Vec::new();
+    let mut complete = true;
+    let (min, max) = (doid(&mut table, "range_min"), doid(&mut table, "range_max"));
+    let several = table.tables("ranges");
+    if several.is_empty() || min.is_some() || max.is_some() {
+        let min = table.required("range_min", min, "100000000");
+        let max = table.required("range_max", max, "199999999");
+        let range = min.zip(max).and_then(|(min, max)| {
+            doids(&table, &mut context.claims, Purpose::Dbss, "`range_min`, `range_max`", min, max.into_inner())
+        });
+        complete &= range.is_some();
+        ranges.extend(range);
+    }
+    for mut range in several {
+        let (min, max) = (doid(&mut range, "min"), doid(&mut range, "max"));
+        let min = range.required("min", min, "100000000");
+        let max = range.required("max", max, "199999999");
+        range.finish();
+        let range = min.zip(max).and_then(|(min, max)| {
+            doids(&range, &mut context.claims, Purpose::Dbss, "`min`, `max`", min, max.into_inner())
+        });
+        complete &= range.is_some();
+        ranges.extend(range);
+    }
+    let activate_on_location = table.boolean("activate_on_location", true);
+    let follow_database = table.boolean("follow_database", false);
+    let load_timeout = table.milliseconds("load_timeout_ms", 1, 10_000);
+    let load_queue_max = table.integer_or("load_queue_max", 1..=u32::MAX.into(), 1000) as usize;
+    table.finish();
+    Some(DatabaseStateServer {
+        db_channel: db_channel?.into_inner(),
+        ranges: complete.then_some(ranges)?,
+        activate_on_location,
+        follow_database,
+        load_timeout,
+        load_queue_max,
+    })
+}
+
+pub(super) fn event_logger(mut table: Table<'_>, context: &mut Context<'_>) -> Option<EventLogger> {
+    let bind = table.address("bind", EVENT_LOGGER_PORT, Use::Listen);
+    let bind = table.required("bind", bind, "\"127.0.0.1:7197\"");
+    let output = table.path("output", context.folder);
+    let output = table.required("output", output, "\"/var/log/donet/\"");
+    let log_format = table.parsed(
+        "log_format",
+        "a strftime template such as \"el-%Y-%m-%d-%H-%M-%S.log\"",
+        crate::event_logger::check_name_template,
+    );
+    let rotate_interval =
+        table.parsed("rotate_interval", "a number and min, h, hr, d or mo, or \"0\" for never", parse_period);
+    table.finish();
+    Some(EventLogger {
+        bind: bind?.into_inner(),
+        output: output?.into_inner(),
+        log_format: log_format.unwrap_or_else(|| "el-%Y-%m-%d-%H-%M-%S.log".into()),
+        rotate_interval: rotate_interval.flatten(),
+    })
+}
+
+pub(super) fn is_false(value: &DeValue<'_>) -> bool {
+    value.as_bool() == Some(false)
+}
+
+pub(super) fn is_number(value: &DeValue<'_>, number: u64) -> bool {
+    value.as_integer().is_some_and(|value| u64::from_str_radix(value.as_str(), value.radix()) == Ok(number))
+}

@@ -1,0 +1,121 @@
+//! Carries out what roles ask for.
+
+use super::{Daemon, Message, Owner};
+use crate::message_director::Changes;
+use crate::outbox::{Action, Participant};
+use crate::wire::Datagram;
+use donet_shards::{ConnectionOptions, ShardId, Turn, shard_of};
+
+impl Daemon {
+    /// Carries out the outbox's actions in their order. No action calls a role: what concerns one comes to it as a
+    /// message of its own, breadth first.
+    pub(super) fn carry_out(&mut self, turn: &mut Turn<Self>) {
+        if self.outbox.is_empty() {
+            return;
+        }
+        let mut actions: Vec<Action> = self.outbox.drain().collect();
+        for action in actions.drain(..) {
+            self.perform(action, turn);
+        }
+    }
+
+    fn perform(&mut self, action: Action, turn: &mut Turn<Self>) {
+        match action {
+            Action::Publish { from, datagram } => self.publish(from, datagram, turn),
+            Action::Subscribe { participant, channel } => {
+                let changes = self.router.subscriptions.subscribe(participant, channel, &self.router.homes);
+                self.apply(changes, turn);
+            }
+            Action::Unsubscribe { participant, channel } => {
+                let changes = self.router.subscriptions.unsubscribe(participant, channel);
+                self.apply(changes, turn);
+            }
+            Action::AwaitSubscriptions { participant, token } => {
+                let changes = self.router.subscriptions.await_effect(participant, token);
+                self.apply(changes, turn);
+            }
+            Action::UnsubscribeAll { participant } => {
+                let changes = self.router.subscriptions.remove_participant(participant);
+                self.apply(changes, turn);
+            }
+            Action::AddPostRemove { participant, key, body } => {
+                if let Err(error) = self.post_removes.add(participant, key, body) {
+                    tracing::warn!(?participant, %error, "post-remove refused");
+                }
+            }
+            Action::ClearPostRemoves { participant, key } => self.post_removes.clear(participant, key),
+            Action::FirePostRemoves { participant } => self.fire_post_removes(participant, turn),
+            Action::Write { connection, frame } => turn.write(connection, frame),
+            Action::Close { connection, close, reason } => {
+                self.owners.remove(&connection);
+                tracing::debug!(connection = connection.0, reason = reason.name(), "connection ends");
+                turn.close(connection, close);
+            }
+            Action::AdoptClient { agent, channel, socket } => {
+                let home = shard_of(channel, turn.shards());
+                turn.send(home, Message::AdoptClient { agent, channel, socket });
+            }
+            Action::RefuseClient { socket, frame, close, reason } => {
+                tracing::warn!(peer = %socket.peer, reason = reason.name(), "client refused");
+                let connection = turn.attach(socket, ConnectionOptions::default());
+                turn.write(connection, frame);
+                turn.close(connection, close);
+            }
+            Action::Timer { at_us, timer } => turn.timer(at_us, timer),
+            Action::Database { server, request } => {
+                self.outbox.metrics.database_requests += 1;
+                self.shared.databases[server as usize].submit(turn.shard(), request);
+            }
+            Action::Event(event) => match self.shared.config.global.eventlogger {
+                Some(logger) => {
+                    self.outbox.metrics.events_sent += 1;
+                    turn.send_packet(logger, event.encode());
+                }
+                None => self.outbox.metrics.events_dropped += 1,
+            },
+            Action::ToShard { shard, message } => turn.send(shard, Message::Role(message)),
+        }
+    }
+
+    /// Sends a datagram to every executor that needs it, this one included, one copy each.
+    pub(super) fn publish(&mut self, from: Participant, datagram: Datagram, turn: &mut Turn<Self>) {
+        self.outbox.metrics.datagrams_published += 1;
+        let own = turn.shard();
+        for shard in self.router.destinations(&datagram).iter() {
+            self.outbox.metrics.datagrams_crossed += u64::from(shard != own);
+            turn.send(shard, Message::Deliver { from, datagram: datagram.clone() });
+        }
+    }
+
+    /// Tells the other executors of changed subscriptions, and participants of those that are in effect.
+    pub(super) fn apply(&mut self, changes: Changes, turn: &mut Turn<Self>) {
+        let own = turn.shard();
+        for news in changes.news {
+            for other in (0..turn.shards() as u16).map(ShardId).filter(|&shard| shard != own) {
+                turn.send(other, Message::Subscriptions(news));
+            }
+        }
+        for (participant, token) in changes.effective {
+            turn.send(own, Message::Effective { participant, token });
+        }
+    }
+
+    /// Routes what a participant had registered for its end.
+    pub(super) fn fire_post_removes(&mut self, participant: Participant, turn: &mut Turn<Self>) {
+        let bodies: Vec<_> = self.post_removes.fire(participant).collect();
+        for body in bodies {
+            match Datagram::from_body(&body) {
+                Ok(datagram) => self.publish(participant, datagram, turn),
+                Err(error) => {
+                    self.outbox.metrics.datagrams_malformed += 1;
+                    tracing::warn!(?participant, %error, "post-remove dropped");
+                }
+            }
+        }
+    }
+
+    /// Whether a connection is one of this executor's links.
+    pub(super) fn is_link(&self, connection: donet_shards::ConnectionId) -> bool {
+        self.owners.get(&connection) == Some(&Owner::Link)
+    }
+}

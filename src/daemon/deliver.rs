@@ -1,0 +1,52 @@
+//! Hands a datagram to everybody on this executor who receives it.
+
+use super::Daemon;
+use crate::message_director::Receivers;
+use crate::outbox::Participant;
+use crate::wire::Datagram;
+use donet_shards::Turn;
+
+impl Daemon {
+    /// Delivers once to each participant here that a recipient matches, connections first (O-12: what an observer is
+    /// told of a cause goes out before the objects here act on it), then control roles, live objects, stored objects.
+    pub(super) fn deliver(&mut self, from: Participant, datagram: &Datagram, turn: &mut Turn<Self>) {
+        let mut receivers: Receivers = std::mem::take(&mut self.receivers);
+        self.router.receivers(datagram, from, &mut receivers);
+        self.sessions.clear();
+        for receiver in receivers.iter() {
+            self.outbox.metrics.datagrams_delivered += 1;
+            match receiver {
+                Participant::Link { connection, .. } => {
+                    if self.is_link(connection) {
+                        turn.write(connection, datagram.frame().clone());
+                    }
+                }
+                Participant::Session(session) => self.sessions.push(session),
+                // Objects and control roles are found by placement, never by subscription.
+                _ => {}
+            }
+        }
+        self.receivers = receivers;
+        if !self.sessions.is_empty() {
+            let sessions = std::mem::take(&mut self.sessions);
+            self.client_agents.on_datagram(&sessions, datagram, &mut self.outbox);
+            self.sessions = sessions;
+            self.carry_out(turn);
+        }
+        let shard = turn.shard();
+        let homes = &self.router.homes;
+        if homes.of_state_server_control(datagram).is_some_and(|home| home.includes(shard)) {
+            self.state_server.on_control(datagram, &mut self.outbox);
+        }
+        if homes.of_database_control(datagram).is_some_and(|home| home.includes(shard)) {
+            for role in &mut self.database_servers {
+                role.on_datagram(datagram, &mut self.outbox);
+            }
+        }
+        self.state_server.on_datagram(datagram, from, &mut self.outbox);
+        for role in &mut self.database_state_servers {
+            role.on_datagram(datagram, from, &mut self.state_server, &mut self.outbox);
+        }
+        self.carry_out(turn);
+    }
+}

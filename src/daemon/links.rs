@@ -1,0 +1,214 @@
+//! The links of one executor: accepting them, reading them, ending them.
+
+use super::{Daemon, Message, Owner};
+use crate::config;
+use crate::message_director::{Link, LinkOutcome, allows};
+use crate::outbox::Participant;
+use crate::reason::Reason;
+use crate::wire::next_frame;
+use donet_shards::{Close, CloseCause, ConnectionId, ConnectionOptions, ShardId, Socket, Turn};
+use hashbrown::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// The links of one executor; on the acceptor also how many each executor has.
+#[derive(Debug)]
+pub(super) struct Links {
+    options: ConnectionOptions,
+    allow: Vec<config::Cidr>,
+    open: HashMap<ConnectionId, Link>,
+    /// By executor. Links are few and fat: the next goes where the fewest are, not where the kernel's hash says.
+    served: Vec<usize>,
+}
+
+impl Links {
+    pub(super) fn new(settings: Option<&config::MessageDirector>, shards: usize) -> Self {
+        Self {
+            options: settings.map_or_else(ConnectionOptions::default, |settings| ConnectionOptions {
+                write_budget_bytes: settings.link_budget_bytes,
+                write_timeout_us: settings.link_stall_timeout.as_micros() as u64,
+            }),
+            allow: settings.map(|settings| settings.allow.clone()).unwrap_or_default(),
+            open: HashMap::new(),
+            served: vec![0; shards],
+        }
+    }
+
+    fn claim_least_loaded(&mut self) -> ShardId {
+        let (index, count) =
+            self.served.iter_mut().enumerate().min_by_key(|(_, count)| **count).expect("there is an executor");
+        *count += 1;
+        ShardId(index as u16)
+    }
+
+    pub(super) fn released(&mut self, shard: ShardId) {
+        self.served[shard.index()] -= 1;
+    }
+}
+
+/// The reason for an end that the application did not cause.
+pub(super) fn reason_of(cause: &CloseCause) -> Reason {
+    match cause {
+        CloseCause::EndOfFile => Reason::PeerClosed,
+        CloseCause::Error(_) => Reason::SocketError,
+        CloseCause::WriteBudget => Reason::WriteBudget,
+        CloseCause::WriteTimeout => Reason::WriteTimeout,
+    }
+}
+
+impl Daemon {
+    pub(super) fn accept_link(&mut self, socket: Socket, turn: &mut Turn<Self>) {
+        if !allows(&self.links.allow, socket.peer.ip()) {
+            tracing::warn!(peer = %socket.peer, "link refused: the address is not on the allow-list");
+            self.outbox.metrics.count_closed(Reason::NotAllowed);
+            return;
+        }
+        let shard = self.links.claim_least_loaded();
+        turn.send(shard, Message::AdoptLink(socket));
+    }
+
+    pub(super) fn adopt_link(&mut self, socket: Socket, turn: &mut Turn<Self>) {
+        let peer = socket.peer.to_string();
+        let connection = turn.attach(socket, self.links.options);
+        tracing::info!(connection = connection.0, peer, "link opened");
+        self.links.open.insert(connection, Link { peer, ..Link::default() });
+        self.owners.insert(connection, Owner::Link);
+        self.outbox.metrics.links_open += 1;
+    }
+
+    fn participant(connection: ConnectionId, turn: &Turn<Self>) -> Participant {
+        Participant::Link { shard: turn.shard(), connection }
+    }
+
+    /// [`Daemon::read_link`], whose panic ends the link and nothing else.
+    pub(super) fn read_link_contained(
+        &mut self,
+        connection: ConnectionId,
+        bytes: &[u8],
+        turn: &mut Turn<Self>,
+    ) -> usize {
+        let read = AssertUnwindSafe(|| self.read_link(connection, bytes, turn));
+        if let Ok(used) = catch_unwind(read) {
+            return used;
+        }
+        self.outbox.metrics.panics += 1;
+        tracing::error!(connection = connection.0, "a handler panicked; its link ends");
+        self.owners.remove(&connection);
+        turn.close(connection, Close::Now);
+        self.end_link(connection, Reason::InternalError, turn);
+        bytes.len()
+    }
+
+    /// Handles every whole frame of `bytes`, up to what a subscription holds back. Returns how many bytes were used.
+    fn read_link(&mut self, connection: ConnectionId, bytes: &[u8], turn: &mut Turn<Self>) -> usize {
+        let participant = Self::participant(connection, turn);
+        let mut used = 0;
+        while let Some((body, length)) = next_frame(&bytes[used..]) {
+            let outcome = Link::read(body);
+            // What follows a subscription waits until that is in effect everywhere; subscriptions wait together.
+            if !outcome.is_subscription() && self.router.subscriptions.is_waiting(participant) {
+                let changes = self.router.subscriptions.await_effect(participant, 0);
+                self.apply(changes, turn);
+                turn.pause(connection);
+                return used;
+            }
+            used += length;
+            if let Some(reason) = self.handle_frame(connection, participant, outcome, turn) {
+                self.owners.remove(&connection);
+                turn.close(connection, Close::Now);
+                self.end_link(connection, reason, turn);
+                return bytes.len();
+            }
+        }
+        used
+    }
+
+    /// Carries one frame out. Some reason when the link must end.
+    fn handle_frame(
+        &mut self,
+        connection: ConnectionId,
+        participant: Participant,
+        outcome: LinkOutcome,
+        turn: &mut Turn<Self>,
+    ) -> Option<Reason> {
+        let subscriptions = &mut self.router.subscriptions;
+        match outcome {
+            LinkOutcome::Publish(datagram) => {
+                self.publish(participant, datagram, turn);
+            }
+            LinkOutcome::AddChannel(channel) => {
+                let changes = subscriptions.subscribe(participant, channel, &self.router.homes);
+                self.apply(changes, turn);
+            }
+            LinkOutcome::RemoveChannel(channel) => {
+                let changes = subscriptions.unsubscribe(participant, channel);
+                self.apply(changes, turn);
+            }
+            LinkOutcome::AddRange(first, last) => {
+                let changes = subscriptions.subscribe_range(participant, first, last);
+                self.apply(changes, turn);
+            }
+            LinkOutcome::RemoveRange(first, last) => {
+                let changes = subscriptions.unsubscribe_range(participant, first, last);
+                self.apply(changes, turn);
+            }
+            LinkOutcome::AddPostRemove { key, body } => {
+                if let Err(error) = self.post_removes.add(participant, key, body) {
+                    tracing::warn!(connection = connection.0, %error, "post-remove refused");
+                }
+            }
+            LinkOutcome::ClearPostRemoves { key } => self.post_removes.clear(participant, key),
+            LinkOutcome::SetName(name) => {
+                if let Some(link) = self.links.open.get_mut(&connection) {
+                    tracing::info!(connection = connection.0, peer = link.peer, name, "link named");
+                    link.name = name;
+                }
+            }
+            LinkOutcome::SetUrl(url) => {
+                if let Some(link) = self.links.open.get_mut(&connection) {
+                    link.url = url;
+                }
+            }
+            LinkOutcome::Log(event) => match self.shared.config.global.eventlogger {
+                Some(logger) => {
+                    self.outbox.metrics.events_sent += 1;
+                    turn.send_packet(logger, event);
+                }
+                None => self.outbox.metrics.events_dropped += 1,
+            },
+            LinkOutcome::UnknownControl(message_type) => {
+                self.outbox.metrics.unknown_control_messages += 1;
+                tracing::warn!(connection = connection.0, %message_type, "unknown control message ignored");
+            }
+            LinkOutcome::Drop(error) => {
+                self.outbox.metrics.datagrams_malformed += 1;
+                tracing::warn!(connection = connection.0, %error, "datagram dropped");
+            }
+            LinkOutcome::Malformed(what) => {
+                self.outbox.metrics.datagrams_malformed += 1;
+                tracing::warn!(connection = connection.0, what, "the link sent what cannot be read and is dropped");
+                return Some(Reason::MalformedFrame);
+            }
+        }
+        None
+    }
+
+    /// The end of a link, in the order of §2.6: subscriptions, then post-removes.
+    pub(super) fn end_link(&mut self, connection: ConnectionId, reason: Reason, turn: &mut Turn<Self>) {
+        let Some(link) = self.links.open.remove(&connection) else { return };
+        let participant = Self::participant(connection, turn);
+        tracing::info!(
+            connection = connection.0,
+            peer = link.peer,
+            name = link.name,
+            url = link.url,
+            reason = reason.name(),
+            "link ended"
+        );
+        let changes = self.router.subscriptions.remove_participant(participant);
+        self.apply(changes, turn);
+        self.fire_post_removes(participant, turn);
+        self.outbox.metrics.links_open -= 1;
+        self.outbox.metrics.count_closed(reason);
+        turn.send(super::LINK_ACCEPTOR, Message::LinkEnded);
+    }
+}

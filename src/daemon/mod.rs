@@ -1,0 +1,230 @@
+//! One executor of the daemon: its partition of every role, and the one place where their actions are carried out.
+//!
+//! Decides which role gets what, in which order, and what a role's failure costs. It holds no role's state and knows no
+//! message but by the channel that it is addressed to.
+
+mod actions;
+mod deliver;
+mod links;
+mod message;
+
+pub use message::{External, Message, Timer};
+
+use crate::client_agent::ClientAgents;
+use crate::config::Config;
+use crate::database_server::{DatabaseServer, EngineHandle};
+use crate::database_state_server::DatabaseStateServer;
+use crate::message_director::{Homes, PostRemoves, Receivers, Router};
+use crate::outbox::{Outbox, Participant, RoleMessage, RoleTimer};
+use crate::state_server::StateServer;
+use crate::wire::Channel;
+use donet_dc::{Contract, TextPolicy};
+use donet_shards::{CloseCause, ConnectionId, Input, ListenerId, Shard, ShardId, Socket, Turn};
+use hashbrown::HashMap;
+use links::Links;
+use std::sync::Arc;
+
+/// The listener of the Message Director; its accepted links are handed to the executor that has the fewest.
+pub const LINK_LISTENER: ListenerId = ListenerId(0);
+/// The executor that accepts links.
+pub const LINK_ACCEPTOR: ShardId = ShardId(0);
+
+/// The listener of a client agent.
+pub fn client_listener(agent: u8) -> ListenerId {
+    ListenerId(1 + u16::from(agent))
+}
+
+/// What the executors of one daemon have in common.
+#[derive(Clone)]
+pub struct Shared {
+    pub config: Arc<Config>,
+    pub contract: Arc<Contract>,
+    pub text: TextPolicy,
+    /// By the index of the database server.
+    pub databases: Vec<EngineHandle>,
+}
+
+/// What a connection of this executor belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Owner {
+    Link,
+    Client,
+}
+
+/// One executor's part of the daemon.
+pub struct Daemon {
+    shared: Shared,
+    router: Router,
+    receivers: Receivers,
+    /// Sessions among the receivers of the datagram at hand; kept for its memory.
+    sessions: Vec<Channel>,
+    post_removes: PostRemoves,
+    owners: HashMap<ConnectionId, Owner>,
+    links: Links,
+    client_agents: ClientAgents,
+    state_server: StateServer,
+    database_servers: Vec<DatabaseServer>,
+    database_state_servers: Vec<DatabaseStateServer>,
+    outbox: Outbox,
+}
+
+impl Daemon {
+    pub fn new(shared: Shared, shard: ShardId, shards: usize) -> Self {
+        let Shared { config, contract, text, .. } = &shared;
+        let homes = Homes::new(config, shards);
+        let databases = config.database_servers.iter().enumerate();
+        let stored = config.database_state_servers.iter().enumerate();
+        Self {
+            router: Router::new(shard, shards, homes),
+            receivers: Receivers::default(),
+            sessions: Vec::new(),
+            post_removes: PostRemoves::default(),
+            owners: HashMap::new(),
+            links: Links::new(config.message_director.as_ref(), shards),
+            client_agents: ClientAgents::new(
+                &config.client_agents,
+                &config.uberdogs,
+                contract.clone(),
+                *text,
+                shard,
+                shards,
+            ),
+            state_server: StateServer::new(contract.clone(), *text),
+            database_servers: databases
+                .map(|(index, settings)| DatabaseServer::new(index as u8, settings.clone(), contract.clone(), *text))
+                .collect(),
+            database_state_servers: stored
+                .map(|(index, settings)| {
+                    DatabaseStateServer::new(index as u8, settings.clone(), contract.clone(), *text)
+                })
+                .collect(),
+            outbox: Outbox::new(shard, shards),
+            shared,
+        }
+    }
+
+    fn on_accepted(&mut self, listener: ListenerId, socket: Socket, turn: &mut Turn<Self>) {
+        if listener == LINK_LISTENER {
+            self.accept_link(socket, turn);
+        } else {
+            let agent = (listener.0 - client_listener(0).0) as u8;
+            self.client_agents.on_accepted(agent, socket, &mut self.outbox);
+            self.carry_out(turn);
+        }
+    }
+
+    fn adopt_client(&mut self, agent: u8, channel: Channel, socket: Socket, turn: &mut Turn<Self>) {
+        let (peer, local) = (socket.peer, socket.local);
+        let connection = turn.attach(socket, self.client_agents.connection_options(agent));
+        self.owners.insert(connection, Owner::Client);
+        self.client_agents.adopt(agent, channel, connection, peer, local, &mut self.outbox);
+        self.carry_out(turn);
+    }
+
+    fn on_closed(&mut self, connection: ConnectionId, cause: CloseCause, turn: &mut Turn<Self>) {
+        match self.owners.remove(&connection) {
+            Some(Owner::Link) => self.end_link(connection, links::reason_of(&cause), turn),
+            Some(Owner::Client) => {
+                self.client_agents.on_closed(connection, cause, &mut self.outbox);
+                self.carry_out(turn);
+            }
+            None => {}
+        }
+    }
+
+    fn on_role_message(&mut self, from: ShardId, message: RoleMessage, turn: &mut Turn<Self>) {
+        match message {
+            RoleMessage::StateServer(message) => self.state_server.on_message(from, message, &mut self.outbox),
+            RoleMessage::ClientAgent(message) => self.client_agents.on_message(from, message, &mut self.outbox),
+        }
+        self.carry_out(turn);
+    }
+
+    fn on_timer(&mut self, timer: RoleTimer, turn: &mut Turn<Self>) {
+        match timer {
+            RoleTimer::Client(timer) => self.client_agents.on_timer(timer, &mut self.outbox),
+            RoleTimer::Dbss(timer) => {
+                let index = timer.role as usize;
+                if let Some(role) = self.database_state_servers.get_mut(index) {
+                    role.on_timer(timer, &mut self.state_server, &mut self.outbox);
+                }
+            }
+        }
+        self.carry_out(turn);
+    }
+
+    fn on_effective(&mut self, participant: Participant, token: u64, turn: &mut Turn<Self>) {
+        match participant {
+            Participant::Link { connection, .. } => turn.resume(connection),
+            Participant::Session(session) => {
+                self.client_agents.on_subscribed(session, token, &mut self.outbox);
+                self.carry_out(turn);
+            }
+            _ => {}
+        }
+    }
+
+    fn on_external(&mut self, external: External, turn: &mut Turn<Self>) {
+        match external {
+            External::Database { server, completion } => {
+                if let Some(role) = self.database_servers.get_mut(server as usize) {
+                    role.on_completion(completion, &mut self.outbox);
+                }
+                self.carry_out(turn);
+            }
+            External::Shutdown => turn.stop(),
+        }
+    }
+}
+
+impl Shard for Daemon {
+    type Message = Message;
+    type External = External;
+    type Timer = Timer;
+
+    fn on_start(&mut self, turn: &mut Turn<Self>) {
+        self.outbox.now_us = turn.now_us();
+    }
+
+    fn on_message(&mut self, from: ShardId, message: Message, turn: &mut Turn<Self>) {
+        self.outbox.now_us = turn.now_us();
+        match message {
+            Message::Deliver { from, datagram } => self.deliver(from, &datagram, turn),
+            Message::Subscriptions(news) => {
+                let (answer, changes) = self.router.subscriptions.on_news(from, news);
+                if let Some(answer) = answer {
+                    turn.send(from, Message::Subscriptions(answer));
+                }
+                self.apply(changes, turn);
+            }
+            Message::Effective { participant, token } => self.on_effective(participant, token, turn),
+            Message::Role(message) => self.on_role_message(from, message, turn),
+            Message::AdoptLink(socket) => self.adopt_link(socket, turn),
+            Message::LinkEnded => self.links.released(from),
+            Message::AdoptClient { agent, channel, socket } => self.adopt_client(agent, channel, socket, turn),
+        }
+    }
+
+    fn on_received(&mut self, connection: ConnectionId, bytes: &[u8], turn: &mut Turn<Self>) -> usize {
+        self.outbox.now_us = turn.now_us();
+        match self.owners.get(&connection) {
+            Some(Owner::Link) => self.read_link_contained(connection, bytes, turn),
+            Some(Owner::Client) => {
+                let used = self.client_agents.on_received(connection, bytes, &mut self.outbox);
+                self.carry_out(turn);
+                used
+            }
+            None => bytes.len(),
+        }
+    }
+
+    fn on_input(&mut self, input: Input<External, Timer>, turn: &mut Turn<Self>) {
+        self.outbox.now_us = turn.now_us();
+        match input {
+            Input::Accepted { listener, socket } => self.on_accepted(listener, socket, turn),
+            Input::Closed { connection, cause } => self.on_closed(connection, cause, turn),
+            Input::Timer(timer) => self.on_timer(timer, turn),
+            Input::External(external) => self.on_external(external, turn),
+        }
+    }
+}

@@ -1,0 +1,349 @@
+//! The rim of the Event Logger: one thread that owns the UDP socket and the files.
+//!
+//! No executor waits for it, and nothing that arrives stops it: a bad packet is counted and noted in the daemon's log,
+//! a full disk costs lines and one message for each burst. What a file is called and what stands in it is decided by
+//! [`super::log`].
+
+use super::log::{self, Log, Opening};
+use crate::config;
+use jiff::Zoned;
+use rustix::event::{PollFd, PollFlags, poll};
+use socket2::{Domain, Protocol, Socket, Type};
+use std::fs::{File, OpenOptions};
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{SocketAddr, UdpSocket};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// The largest UDP packet is 65,507 bytes (EL-9).
+const PACKET_BYTES_MAX: usize = 65_535;
+/// What the kernel holds while this thread writes: some 40,000 events of 200 bytes. The system may grant less.
+const SOCKET_BUFFER_BYTES: usize = 8 << 20;
+/// Lines are gathered up to so many bytes while packets wait; then, or when none waits, they are written.
+const BATCH_BYTES: usize = 256 << 10;
+/// How long after a failure to open a file the next attempt is made.
+const OPEN_AGAIN_AFTER: Duration = Duration::from_secs(1);
+/// Refused packets are noted at most this often, with their number.
+const REFUSALS_NOTED_EVERY: Duration = Duration::from_secs(1);
+
+/// Why an Event Logger cannot start.
+#[derive(Debug, thiserror::Error)]
+#[error("the Event Logger cannot listen on UDP {address}: {source}; {}", remedy(.source))]
+pub struct BindError {
+    pub address: SocketAddr,
+    pub source: io::Error,
+}
+
+fn remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        ErrorKind::AddrInUse => "is another donetd running? `ss -lunp` shows who has the port",
+        ErrorKind::AddrNotAvailable => "no interface of this machine has that address: see `ip address`",
+        ErrorKind::PermissionDenied => "ports below 1024 need CAP_NET_BIND_SERVICE",
+        _ => "see `bind` in [services.event_logger]",
+    }
+}
+
+/// A bound Event Logger that does not read yet.
+#[derive(Debug)]
+pub struct EventLoggerServer {
+    socket: UdpSocket,
+    log: Log,
+    local_addr: SocketAddr,
+}
+
+impl EventLoggerServer {
+    /// Binds the socket. Files are created later, by the thread.
+    ///
+    /// # Errors
+    /// [`BindError`], if the address cannot be bound.
+    pub fn bind(config: &config::EventLogger) -> Result<Self, BindError> {
+        let address = config.bind;
+        let bound = (|| {
+            let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+            // As much as the system allows; how much is a matter of net.core.rmem_max.
+            let _ = socket.set_recv_buffer_size(SOCKET_BUFFER_BYTES);
+            socket.bind(&address.into())?;
+            socket.set_nonblocking(true)?;
+            let socket = UdpSocket::from(socket);
+            let local_addr = socket.local_addr()?;
+            Ok((socket, local_addr))
+        })();
+        let (socket, local_addr) = bound.map_err(|source| BindError { address, source })?;
+        let log = Log::new(config.output.clone(), config.log_format.clone(), config.rotate_interval);
+        Ok(Self { socket, log, local_addr })
+    }
+
+    /// Where packets go to; the port is the real one when 0 was configured.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// Opens the first file and begins to read, on the thread `event-logger`.
+    ///
+    /// # Errors
+    /// When the operating system gives no thread or no pair of sockets.
+    pub fn start(self) -> io::Result<RunningEventLogger> {
+        let (stop, stopped) = UnixStream::pair()?;
+        let local_addr = self.local_addr;
+        let thread = std::thread::Builder::new().name("event-logger".into()).spawn(move || {
+            Worker { writer: Writer::new(self.log), socket: self.socket, stopped, refused: Refused::default() }.run();
+        })?;
+        Ok(RunningEventLogger { local_addr, stop: Some(stop), thread: Some(thread) })
+    }
+}
+
+/// A running Event Logger; dropping it stops it.
+#[derive(Debug)]
+pub struct RunningEventLogger {
+    local_addr: SocketAddr,
+    /// Closing it is the signal.
+    stop: Option<UnixStream>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl RunningEventLogger {
+    /// Where packets go to.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// Writes what had arrived, and ends the thread.
+    pub fn stop(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        self.stop = None;
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the Event Logger's thread had panicked");
+        }
+    }
+}
+
+impl Drop for RunningEventLogger {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+struct Worker {
+    socket: UdpSocket,
+    stopped: UnixStream,
+    writer: Writer,
+    refused: Refused,
+}
+
+impl Worker {
+    fn run(mut self) {
+        let mut packet = vec![0; PACKET_BYTES_MAX];
+        self.writer.prepare(&Zoned::now());
+        loop {
+            let stop = self.wait();
+            // After the signal to stop: once more what had arrived before it.
+            self.drain(&mut packet);
+            if stop {
+                self.refused.note();
+                return;
+            }
+        }
+    }
+
+    /// Waits for a packet or the signal to stop; true is the latter.
+    fn wait(&mut self) -> bool {
+        let mut sources =
+            [PollFd::new(&self.socket, PollFlags::IN), PollFd::new(&self.stopped, PollFlags::IN | PollFlags::HUP)];
+        match poll(&mut sources, None) {
+            Ok(_) => {}
+            Err(rustix::io::Errno::INTR) => return false,
+            Err(error) => {
+                tracing::error!(%error, "the Event Logger cannot wait for packets and ends");
+                return true;
+            }
+        }
+        !sources[1].revents().is_empty() && matches!((&self.stopped).read(&mut [0]), Ok(0))
+    }
+
+    /// Takes every packet that waits and writes their lines.
+    fn drain(&mut self, packet: &mut [u8]) {
+        loop {
+            let now = Zoned::now();
+            let mut lines = Lines::default();
+            let more = loop {
+                match self.socket.recv(packet) {
+                    Ok(length) => match log::line(&packet[..length], &now) {
+                        Ok(line) => lines.push(&line),
+                        Err(refusal) => self.refused.count(refusal),
+                    },
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => break false,
+                    Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                    // An ICMP answer to something this socket never sent; the next call is as good as ever.
+                    Err(error) => {
+                        tracing::warn!(%error, "the Event Logger's socket reports an error");
+                        break false;
+                    }
+                }
+                if lines.text.len() >= BATCH_BYTES {
+                    break true;
+                }
+            };
+            self.writer.write(&lines, &now);
+            if !more {
+                return;
+            }
+        }
+    }
+}
+
+/// Packets that add no line: noted with the last reason and their number, never one by one.
+#[derive(Default)]
+struct Refused {
+    count: u64,
+    last: Option<super::json::Refusal>,
+    noted_at: Option<Instant>,
+}
+
+impl Refused {
+    fn count(&mut self, refusal: super::json::Refusal) {
+        self.count += 1;
+        self.last = Some(refusal);
+        if self.noted_at.is_none_or(|at| at.elapsed() >= REFUSALS_NOTED_EVERY) {
+            self.note();
+        }
+    }
+
+    fn note(&mut self) {
+        if let Some(reason) = self.last.take() {
+            tracing::warn!(packets = self.count, %reason, "the Event Logger refused packets");
+            self.count = 0;
+            self.noted_at = Some(Instant::now());
+        }
+    }
+}
+
+/// Whole lines, each with its newline.
+#[derive(Default)]
+struct Lines {
+    text: String,
+    count: u64,
+}
+
+impl Lines {
+    fn push(&mut self, line: &str) {
+        self.text.push_str(line);
+        self.count += 1;
+    }
+}
+
+/// What a log writes to.
+trait Sink {
+    /// Appends all, or nothing.
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
+}
+
+impl Sink for File {
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let mut written = 0;
+        while written < bytes.len() {
+            match self.write(&bytes[written..]) {
+                Ok(count) if count > 0 => written += count,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                result => {
+                    // Half a line would make the next one unreadable as well.
+                    let length = self.metadata()?.len();
+                    self.set_len(length.saturating_sub(written as u64))?;
+                    return Err(result.err().unwrap_or_else(|| ErrorKind::WriteZero.into()));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+type Open = fn(&Path) -> io::Result<Box<dyn Sink>>;
+
+fn open_file(path: &Path) -> io::Result<Box<dyn Sink>> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    Ok(Box::new(OpenOptions::new().append(true).create(true).open(path)?))
+}
+
+/// The file that is open, and the troubles with it.
+struct Writer {
+    log: Log,
+    open: Open,
+    file: Option<(PathBuf, Box<dyn Sink>)>,
+    failed_at: Option<Instant>,
+    /// Lines lost since writing last worked; the first loss of a burst was reported.
+    lost: u64,
+    failing: bool,
+}
+
+impl Writer {
+    fn new(log: Log) -> Self {
+        Self { log, open: open_file, file: None, failed_at: None, lost: 0, failing: false }
+    }
+
+    /// Opens the file that is due, if any.
+    fn prepare(&mut self, now: &Zoned) {
+        let Some(Opening { path, line }) = self.log.due(now) else { return };
+        if self.failed_at.is_some_and(|at| at.elapsed() < OPEN_AGAIN_AFTER) {
+            return;
+        }
+        match (self.open)(&path).and_then(|mut file| file.append(line.as_bytes()).map(|()| file)) {
+            Ok(file) => {
+                tracing::info!(path = %path.display(), "event log opened");
+                self.file = Some((path, file));
+                self.log.opened(now);
+                self.failed_at = None;
+            }
+            Err(error) => {
+                self.failed_at = Some(Instant::now());
+                self.report(&path, &error);
+            }
+        }
+    }
+
+    fn write(&mut self, lines: &Lines, now: &Zoned) {
+        if lines.count == 0 {
+            return;
+        }
+        self.prepare(now);
+        // If the next file cannot be opened, the old one is still better than none.
+        let Some((path, file)) = &mut self.file else {
+            self.lost += lines.count;
+            return;
+        };
+        match file.append(lines.text.as_bytes()) {
+            Ok(()) => self.recovered(),
+            Err(error) => {
+                let path = path.clone();
+                self.lost += lines.count;
+                self.report(&path, &error);
+            }
+        }
+    }
+
+    /// Says it once for each burst of failures.
+    fn report(&mut self, path: &Path, error: &io::Error) {
+        if !self.failing {
+            self.failing = true;
+            tracing::error!(path = %path.display(), %error, "events cannot be written and are lost until this is repaired");
+        }
+    }
+
+    fn recovered(&mut self) {
+        if self.failing && self.failed_at.is_none() {
+            tracing::warn!(lost = self.lost, "events are written again");
+            self.failing = false;
+            self.lost = 0;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,193 @@
+use super::*;
+use crate::event_logger::Event;
+use std::cell::RefCell;
+use std::sync::{Arc, Mutex};
+
+fn config(output: &Path) -> config::EventLogger {
+    config::EventLogger {
+        bind: "127.0.0.1:0".parse().expect("an address"),
+        output: output.to_owned(),
+        log_format: "events.log".into(),
+        rotate_interval: None,
+    }
+}
+
+/// Sends the packets to a logger over UDP, stops it, and returns the lines of its file.
+fn lines_after(folder: &Path, packets: &[&[u8]]) -> Vec<serde_json::Value> {
+    let logger = EventLoggerServer::bind(&config(folder)).expect("binds").start().expect("starts");
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("binds");
+    for packet in packets {
+        socket.send_to(packet, logger.local_addr()).expect("sent");
+    }
+    logger.stop();
+    lines_of(&folder.join("events.log"))
+}
+
+fn lines_of(path: &Path) -> Vec<serde_json::Value> {
+    let text = std::fs::read_to_string(path).expect("the file is there");
+    assert!(text.ends_with('\n'));
+    text.lines().map(|line| serde_json::from_str(line).expect("every line is JSON")).collect()
+}
+
+fn event(name: &str) -> bytes::Bytes {
+    Event::new(name, "test".into()).encode()
+}
+
+#[test]
+fn el_1_el_5_el_7_a_valid_map_adds_exactly_one_line_after_the_log_opened_event() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let lines = lines_after(folder.path(), &[&event("one"), &event("two")]);
+    let types: Vec<_> = lines.iter().map(|line| line["type"].as_str().expect("a type")).collect();
+    assert_eq!(types, ["log-opened", "one", "two"]);
+    assert!(lines.iter().all(|line| line["_time"].is_string()));
+}
+
+#[test]
+fn el_2_el_3_el_4_refused_packets_add_nothing_and_stop_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let trailing = [&event("bad")[..], b"x"].concat();
+    let truncated = event("bad");
+    let truncated = &truncated[..truncated.len() - 1];
+    let lines = lines_after(folder.path(), &[b"\x7b", b"123", &trailing, b"", truncated, &event("good")]);
+    let types: Vec<_> = lines.iter().map(|line| line["type"].as_str().expect("a type")).collect();
+    assert_eq!(types, ["log-opened", "good"]);
+}
+
+#[test]
+fn el_9_a_packet_of_the_largest_size_is_accepted() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let length = 65_507 - 6;
+    let mut packet = vec![0x81, 0xa1, b'v', 0xda, (length >> 8) as u8, length as u8];
+    packet.resize(65_507, b'x');
+    let lines = lines_after(folder.path(), &[&packet]);
+    assert_eq!(lines[1]["v"].as_str().expect("a string").len(), length);
+}
+
+#[test]
+fn a_second_start_appends_to_a_file_of_the_same_name() {
+    let folder = tempfile::tempdir().expect("a folder");
+    lines_after(folder.path(), &[&event("one")]);
+    let lines = lines_after(folder.path(), &[&event("two")]);
+    let types: Vec<_> = lines.iter().map(|line| line["type"].as_str().expect("a type")).collect();
+    assert_eq!(types, ["log-opened", "one", "log-opened", "two"]);
+}
+
+#[test]
+fn missing_folders_are_created() {
+    let folder = tempfile::tempdir().expect("a folder");
+    assert_eq!(lines_after(&folder.path().join("a/b"), &[&event("one")]).len(), 2);
+}
+
+#[test]
+fn a_folder_that_cannot_be_created_costs_the_files_and_nothing_else() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let blocked = folder.path().join("blocked");
+    std::fs::write(&blocked, "a file").expect("written");
+    let logger = EventLoggerServer::bind(&config(&blocked)).expect("binds").start().expect("starts");
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("binds");
+    socket.send_to(&event("one"), logger.local_addr()).expect("sent");
+    logger.stop();
+    assert_eq!(std::fs::read_to_string(&blocked).expect("still there"), "a file");
+}
+
+#[test]
+fn a_taken_port_is_reported_with_the_remedy() {
+    let taken = UdpSocket::bind("127.0.0.1:0").expect("binds");
+    let mut config = config(Path::new("/nowhere"));
+    config.bind = taken.local_addr().expect("bound");
+    let error = EventLoggerServer::bind(&config).expect_err("taken").to_string();
+    assert!(error.contains("is another donetd running?"), "{error}");
+    assert!(error.contains(&config.bind.to_string()), "{error}");
+}
+
+/// What the sinks of a test do, and what they got. Each test has a thread of its own.
+#[derive(Clone, Default)]
+struct Disk {
+    files: Arc<Mutex<Vec<(PathBuf, String)>>>,
+    full: Arc<Mutex<bool>>,
+}
+
+thread_local! {
+    static DISK: RefCell<Disk> = RefCell::default();
+}
+
+struct DiskFile {
+    disk: Disk,
+    index: usize,
+}
+
+impl Sink for DiskFile {
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if *self.disk.full.lock().expect("not poisoned") {
+            return Err(ErrorKind::StorageFull.into());
+        }
+        let text = std::str::from_utf8(bytes).expect("lines are text");
+        self.disk.files.lock().expect("not poisoned")[self.index].1.push_str(text);
+        Ok(())
+    }
+}
+
+fn open_on_disk(path: &Path) -> io::Result<Box<dyn Sink>> {
+    DISK.with_borrow(|disk| {
+        let mut files = disk.files.lock().expect("not poisoned");
+        files.push((path.to_owned(), String::new()));
+        Ok(Box::new(DiskFile { disk: disk.clone(), index: files.len() - 1 }) as Box<dyn Sink>)
+    })
+}
+
+fn at(seconds: i64) -> Zoned {
+    jiff::Timestamp::from_second(1_795_336_414 + seconds).expect("in range").to_zoned(jiff::tz::TimeZone::UTC)
+}
+
+fn writer(rotate_interval: Option<Duration>) -> Writer {
+    let mut writer = Writer::new(Log::new("/logs".into(), "%H-%M-%S.log".into(), rotate_interval));
+    writer.open = open_on_disk;
+    writer
+}
+
+fn write(writer: &mut Writer, line: &str, seconds: i64) {
+    let mut lines = Lines::default();
+    lines.push(line);
+    writer.write(&lines, &at(seconds));
+}
+
+fn disk() -> Disk {
+    DISK.with_borrow(Clone::clone)
+}
+
+#[test]
+fn the_packet_that_triggers_a_rotation_stands_in_the_new_file() {
+    let mut writer = writer(Some(Duration::from_secs(60)));
+    write(&mut writer, "early\n", 0);
+    write(&mut writer, "late\n", 60);
+    let disk = disk();
+    let files = disk.files.lock().expect("not poisoned");
+    assert_eq!(files.len(), 2);
+    assert_eq!(files[0].0, Path::new("/logs/08-33-34.log"));
+    assert!(files[0].1.ends_with("}\nearly\n"), "{}", files[0].1);
+    assert!(files[1].1.ends_with("Log cycled.\"}\nlate\n"), "{}", files[1].1);
+}
+
+#[test]
+fn a_full_disk_costs_the_lines_of_that_time_and_is_reported_once() {
+    let mut writer = writer(None);
+    let disk = disk();
+    write(&mut writer, "one\n", 0);
+    *disk.full.lock().expect("not poisoned") = true;
+    write(&mut writer, "two\n", 1);
+    assert!(writer.failing);
+    write(&mut writer, "three\n", 2);
+    assert_eq!(writer.lost, 2);
+    *disk.full.lock().expect("not poisoned") = false;
+    write(&mut writer, "four\n", 3);
+    assert!(!writer.failing);
+    assert_eq!(writer.lost, 0);
+    assert!(disk.files.lock().expect("not poisoned")[0].1.ends_with("}\none\nfour\n"));
+}
+
+/// `/dev/full` refuses every write with ENOSPC, as a real file does on a full disk.
+#[test]
+fn a_real_write_without_space_is_an_error_and_not_a_panic() {
+    let mut full = OpenOptions::new().append(true).open("/dev/full").expect("Linux has it");
+    assert!(full.append(b"line\n").is_err());
+}

@@ -1,0 +1,139 @@
+//! Which executors a message reaches by placement alone, without any subscription (design §2, "Placement").
+
+use super::ShardSet;
+use crate::config::Config;
+use crate::wire::{
+    ALL_CLIENTS, ALL_DATABASE_SERVERS, ALL_STATE_SERVERS, Channel, Datagram, MessageType, RESERVED_MAX, Reader,
+    children_channel, message_type as t,
+};
+use donet_shards::{ShardId, shard_of};
+use std::ops::RangeInclusive;
+
+/// The placement of this daemon's roles: a pure function of the configuration.
+#[derive(Clone, Debug)]
+pub struct Homes {
+    shards: usize,
+    client_channels: Vec<RangeInclusive<Channel>>,
+    /// Whether live objects can be here.
+    objects: bool,
+    state_server_channels: Vec<Channel>,
+    database_channels: Vec<Channel>,
+}
+
+/// Where a message to a control channel is handled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ControlHome {
+    /// On the executor of the object that the payload names.
+    One(ShardId),
+    /// On every executor, behind all earlier traffic of its source (O-17).
+    All,
+}
+
+impl Homes {
+    pub fn new(config: &Config, shards: usize) -> Self {
+        Self {
+            shards,
+            client_channels: config.client_agents.iter().map(|agent| agent.channels.clone()).collect(),
+            objects: !config.state_servers.is_empty() || !config.database_state_servers.is_empty(),
+            state_server_channels: config.state_servers.iter().map(|server| server.control_channel).collect(),
+            database_channels: config.database_servers.iter().map(|server| server.control_channel).collect(),
+        }
+    }
+
+    /// Whether messages to this channel reach `shard` without any subscription being announced.
+    pub fn is_home(&self, channel: Channel, shard: ShardId) -> bool {
+        self.of_channel(channel).contains(shard)
+    }
+
+    /// The executors that own something addressed by this channel.
+    pub fn of_channel(&self, channel: Channel) -> ShardSet {
+        let mut homes = ShardSet::default();
+        if channel == ALL_CLIENTS && !self.client_channels.is_empty() {
+            return ShardSet::all(self.shards);
+        }
+        if self.client_channels.iter().any(|range| range.contains(&channel)) {
+            homes.insert(shard_of(channel, self.shards));
+        }
+        if self.objects && channel > RESERVED_MAX {
+            if u32::try_from(channel).is_ok() {
+                homes.insert(shard_of(channel, self.shards));
+            } else if channel >> 32 == children_channel(0) >> 32 {
+                return ShardSet::all(self.shards);
+            }
+        }
+        homes
+    }
+
+    /// Where the State Server's control role handles a datagram; `None` when it is not addressed to one.
+    pub fn of_state_server_control(&self, datagram: &Datagram) -> Option<ControlHome> {
+        let addressed = datagram.recipients().any(|channel| {
+            self.state_server_channels.contains(&channel)
+                || (channel == ALL_STATE_SERVERS && !self.state_server_channels.is_empty())
+        });
+        if !addressed {
+            return None;
+        }
+        let (_, message_type, mut payload) = datagram.message().ok()?;
+        Some(match message_type {
+            t::STATESERVER_DELETE_AI_OBJECTS => ControlHome::All,
+            // The doid comes first. What is too short for one is refused wherever it is handled.
+            _ => ControlHome::One(shard_of(u64::from(payload.doid().unwrap_or(0)), self.shards)),
+        })
+    }
+
+    /// Where the Database Servers addressed by a datagram handle it; `None` when it is addressed to none.
+    pub fn of_database_control(&self, datagram: &Datagram) -> Option<ControlHome> {
+        let control = *self.database_channels.first()?;
+        let addressed = datagram
+            .recipients()
+            .any(|channel| channel == ALL_DATABASE_SERVERS || self.database_channels.contains(&channel));
+        if !addressed {
+            return None;
+        }
+        let (_, message_type, payload) = datagram.message().ok()?;
+        let id = database_doid(message_type, payload).map_or(control, u64::from);
+        Some(ControlHome::One(shard_of(id, self.shards)))
+    }
+}
+
+/// The object that a database request names, if it names one: its operations keep the order of its executor.
+fn database_doid(message_type: MessageType, mut payload: Reader<'_>) -> Option<u32> {
+    match message_type {
+        t::DBSERVER_OBJECT_SET_FIELD
+        | t::DBSERVER_OBJECT_SET_FIELDS
+        | t::DBSERVER_OBJECT_DELETE_FIELD
+        | t::DBSERVER_OBJECT_DELETE_FIELDS
+        | t::DBSERVER_OBJECT_DELETE => payload.doid().ok(),
+        t::DBSERVER_OBJECT_GET_FIELD
+        | t::DBSERVER_OBJECT_GET_FIELDS
+        | t::DBSERVER_OBJECT_GET_ALL
+        | t::DBSERVER_OBJECT_SET_FIELD_IF_EQUALS
+        | t::DBSERVER_OBJECT_SET_FIELDS_IF_EQUALS
+        | t::DBSERVER_OBJECT_SET_FIELD_IF_EMPTY
+        | t::DBSERVER_OBJECT_SET_FIELDS_IF_EMPTY => {
+            payload.u32().ok()?;
+            payload.doid().ok()
+        }
+        _ => None,
+    }
+}
+
+impl ControlHome {
+    pub fn shards(self, shards: usize) -> ShardSet {
+        match self {
+            ControlHome::All => ShardSet::all(shards),
+            ControlHome::One(shard) => {
+                let mut set = ShardSet::default();
+                set.insert(shard);
+                set
+            }
+        }
+    }
+
+    pub fn includes(self, shard: ShardId) -> bool {
+        match self {
+            ControlHome::All => true,
+            ControlHome::One(home) => home == shard,
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! Message Director: one executor's part of the routing (`protocol-md-ca-el.md` §2).
+//!
+//! Decides which executors a datagram goes to, and which participants of this executor get it. It never looks into a
+//! payload, but for the doid by which a control message finds its executor, and it never changes a datagram.
+
+mod allow;
+mod homes;
+mod interval_map;
+mod link;
+mod post_removes;
+mod shard_set;
+mod subscriptions;
+
+pub use allow::allows;
+pub use homes::{ControlHome, Homes};
+pub use link::{Link, LinkOutcome};
+pub use post_removes::PostRemoves;
+pub use shard_set::ShardSet;
+pub use subscriptions::{Changes, Span, SubscriptionNews, Subscriptions};
+
+use crate::outbox::Participant;
+use crate::wire::Datagram;
+use donet_shards::ShardId;
+
+/// The routing table of one executor.
+#[derive(Debug)]
+pub struct Router {
+    shard: ShardId,
+    shards: usize,
+    pub homes: Homes,
+    pub subscriptions: Subscriptions,
+}
+
+/// The participants of this executor that receive a datagram, each once.
+#[derive(Debug, Default)]
+pub struct Receivers {
+    all: Vec<Participant>,
+}
+
+impl Receivers {
+    pub fn iter(&self) -> impl Iterator<Item = Participant> + '_ {
+        self.all.iter().copied()
+    }
+}
+
+impl Router {
+    pub fn new(shard: ShardId, shards: usize, homes: Homes) -> Self {
+        Self { shard, shards, homes, subscriptions: Subscriptions::new(shard, shards) }
+    }
+
+    /// The executors that need a datagram which a participant of this executor sends: one copy each, over the union of
+    /// its recipients (design §3 rule 6).
+    pub fn destinations(&self, datagram: &Datagram) -> ShardSet {
+        let mut destinations = ShardSet::default();
+        for recipient in datagram.recipients() {
+            destinations = destinations
+                .union(self.homes.of_channel(recipient))
+                .union(self.subscriptions.remote(recipient));
+            if self.subscriptions.has_local(recipient) {
+                destinations.insert(self.shard);
+            }
+        }
+        for control in [self.homes.of_state_server_control(datagram), self.homes.of_database_control(datagram)] {
+            if let Some(control) = control {
+                destinations = destinations.union(control.shards(self.shards));
+            }
+        }
+        destinations
+    }
+
+    /// The subscribers of this executor, each once and never the sender (MD-3, MD-4).
+    pub fn receivers(&self, datagram: &Datagram, from: Participant, receivers: &mut Receivers) {
+        receivers.all.clear();
+        for recipient in datagram.recipients() {
+            self.subscriptions.collect_local(recipient, &mut receivers.all);
+        }
+        // Sorted, so that links come first: a handler's consequences must not reach a connection before their cause.
+        receivers.all.sort_unstable();
+        receivers.all.dedup();
+        receivers.all.retain(|&receiver| receiver != from);
+    }
+}

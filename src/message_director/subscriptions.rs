@@ -1,0 +1,334 @@
+//! One executor's subscriptions: its participants, and which other executors have any (design §2, §3 rule 7).
+//!
+//! Decides who receives and when a subscription is in effect everywhere. It never sees a message.
+
+use super::homes::Homes;
+use super::interval_map::IntervalMap;
+use super::shard_set::ShardSet;
+use crate::outbox::Participant;
+use crate::wire::Channel;
+use donet_shards::ShardId;
+use hashbrown::{HashMap, HashSet};
+use smallvec::SmallVec;
+
+/// What an executor tells the others of its subscribers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Span {
+    Channel(Channel),
+    /// Inclusive.
+    Range(Channel, Channel),
+}
+
+/// Between the subscription tables of one daemon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SubscriptionNews {
+    /// The sender has subscribers now. Answered with [`SubscriptionNews::Acknowledged`].
+    Announced { span: Span, announcement: u64 },
+    /// The sender has none any more.
+    Withdrawn { span: Span },
+    Acknowledged { announcement: u64 },
+}
+
+/// What a change asks for.
+#[derive(Debug, Default)]
+pub struct Changes {
+    /// To every other executor, in order.
+    pub news: Vec<SubscriptionNews>,
+    /// Participants whose awaited subscriptions are in effect everywhere now.
+    pub effective: Vec<(Participant, u64)>,
+}
+
+#[derive(Debug, Default)]
+struct ChannelEntry {
+    participants: SmallVec<[Participant; 2]>,
+    /// Other executors with subscribers.
+    shards: ShardSet,
+    /// Whether the others know of the local subscribers.
+    announced: bool,
+    /// The announcement that is not acknowledged by all yet.
+    pending: Option<u64>,
+}
+
+#[derive(Debug, Default)]
+struct ParticipantEntry {
+    channels: HashSet<Channel>,
+    has_ranges: bool,
+    /// Announcements that this participant's subscriptions wait for.
+    pending: SmallVec<[u64; 2]>,
+    /// Tokens, each with the announcements that were pending when it was given.
+    awaited: Vec<(u64, SmallVec<[u64; 2]>)>,
+}
+
+#[derive(Debug)]
+struct Announcement {
+    span: Span,
+    missing: ShardSet,
+    waiting: SmallVec<[Participant; 2]>,
+}
+
+/// The subscriptions of one executor.
+#[derive(Debug)]
+pub struct Subscriptions {
+    shard: ShardId,
+    others: ShardSet,
+    channels: HashMap<Channel, ChannelEntry>,
+    ranges: IntervalMap<Participant>,
+    /// Ranges in which other executors have subscribers.
+    remote_ranges: IntervalMap<ShardId>,
+    participants: HashMap<Participant, ParticipantEntry>,
+    announcements: HashMap<u64, Announcement>,
+    next_announcement: u64,
+}
+
+impl Subscriptions {
+    pub fn new(shard: ShardId, shards: usize) -> Self {
+        Self {
+            shard,
+            others: ShardSet::all(shards).without(shard),
+            channels: HashMap::new(),
+            ranges: IntervalMap::default(),
+            remote_ranges: IntervalMap::default(),
+            participants: HashMap::new(),
+            announcements: HashMap::new(),
+            next_announcement: 0,
+        }
+    }
+
+    /// Channels with subscribers anywhere, for metrics.
+    pub fn len(&self) -> usize {
+        self.channels.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.channels.is_empty()
+    }
+
+    /// Other executors with subscribers of this channel.
+    pub fn remote(&self, channel: Channel) -> ShardSet {
+        let mut shards = self.channels.get(&channel).map_or(ShardSet::default(), |entry| entry.shards);
+        if !self.remote_ranges.is_empty() {
+            for &shard in self.remote_ranges.at(channel) {
+                shards.insert(shard);
+            }
+        }
+        shards
+    }
+
+    /// Whether anybody here is subscribed to this channel.
+    pub fn has_local(&self, channel: Channel) -> bool {
+        self.channels.get(&channel).is_some_and(|entry| !entry.participants.is_empty())
+            || !self.ranges.at(channel).is_empty()
+    }
+
+    /// Adds the subscribers of this channel here; a participant may come up more than once.
+    pub fn collect_local(&self, channel: Channel, receivers: &mut Vec<Participant>) {
+        if let Some(entry) = self.channels.get(&channel) {
+            receivers.extend_from_slice(&entry.participants);
+        }
+        receivers.extend_from_slice(self.ranges.at(channel));
+    }
+
+    /// Whether a participant receives messages on a channel.
+    fn covers(&self, participant: Participant, channel: Channel) -> bool {
+        self.participants.get(&participant).is_some_and(|entry| entry.channels.contains(&channel))
+            || self.ranges.at(channel).contains(&participant)
+    }
+
+    /// Subscribes to one channel; nothing happens where the participant covers it already (`protocol-md-ca-el.md` §2.3).
+    pub fn subscribe(&mut self, participant: Participant, channel: Channel, homes: &Homes) -> Changes {
+        let mut changes = Changes::default();
+        if self.covers(participant, channel) {
+            // What it covers may still wait for its acknowledgements; then so does whoever asks again.
+            if let Some(pending) = self.channels.get(&channel).and_then(|entry| entry.pending) {
+                self.wait_for(participant, pending);
+            }
+            return changes;
+        }
+        self.participants.entry(participant).or_default().channels.insert(channel);
+        let entry = self.channels.entry(channel).or_default();
+        entry.participants.push(participant);
+        if entry.announced {
+            if let Some(pending) = entry.pending {
+                self.wait_for(participant, pending);
+            }
+        } else if !self.others.is_empty() && !homes.is_home(channel, self.shard) {
+            let announcement = self.announce(Span::Channel(channel), participant, &mut changes);
+            let entry = self.channels.get_mut(&channel).expect("inserted above");
+            entry.announced = true;
+            entry.pending = Some(announcement);
+        }
+        changes
+    }
+
+    pub fn unsubscribe(&mut self, participant: Participant, channel: Channel) -> Changes {
+        let mut changes = Changes::default();
+        let known = self.participants.get_mut(&participant).is_some_and(|entry| entry.channels.remove(&channel));
+        if known {
+            self.drop_channel(participant, channel, &mut changes);
+        }
+        changes
+    }
+
+    pub fn subscribe_range(&mut self, participant: Participant, first: Channel, last: Channel) -> Changes {
+        let mut changes = Changes::default();
+        if first > last {
+            return changes;
+        }
+        self.ranges.add(first, last, participant);
+        self.participants.entry(participant).or_default().has_ranges = true;
+        if !self.others.is_empty() {
+            self.announce(Span::Range(first, last), participant, &mut changes);
+        }
+        changes
+    }
+
+    /// Ends the coverage of `first..=last`, individual subscriptions inside it included (§2.3, 9003).
+    pub fn unsubscribe_range(&mut self, participant: Participant, first: Channel, last: Channel) -> Changes {
+        let mut changes = Changes::default();
+        let Some(entry) = self.participants.get_mut(&participant) else { return changes };
+        let inside: Vec<Channel> = entry.channels.extract_if(|channel| (first..=last).contains(channel)).collect();
+        for channel in inside {
+            self.drop_channel(participant, channel, &mut changes);
+        }
+        self.drop_range(participant, first, last, &mut changes);
+        changes
+    }
+
+    /// Ends everything of a participant.
+    pub fn remove_participant(&mut self, participant: Participant) -> Changes {
+        let mut changes = Changes::default();
+        let Some(entry) = self.participants.remove(&participant) else { return changes };
+        for channel in entry.channels {
+            self.drop_channel(participant, channel, &mut changes);
+        }
+        if entry.has_ranges {
+            for (first, last) in self.ranges.ranges_of(participant) {
+                self.drop_range(participant, first, last, &mut changes);
+            }
+        }
+        changes
+    }
+
+    /// Whether something that the participant has subscribed to is not in effect everywhere yet.
+    pub fn is_waiting(&self, participant: Participant) -> bool {
+        self.participants.get(&participant).is_some_and(|entry| !entry.pending.is_empty())
+    }
+
+    /// Asks to be told when everything subscribed so far is in effect everywhere.
+    pub fn await_effect(&mut self, participant: Participant, token: u64) -> Changes {
+        let entry = self.participants.entry(participant).or_default();
+        if entry.pending.is_empty() {
+            return Changes { effective: vec![(participant, token)], ..Changes::default() };
+        }
+        let pending = entry.pending.clone();
+        entry.awaited.push((token, pending));
+        Changes::default()
+    }
+
+    /// News of another executor. The answer, if any, goes to it alone.
+    pub fn on_news(&mut self, from: ShardId, news: SubscriptionNews) -> (Option<SubscriptionNews>, Changes) {
+        let mut changes = Changes::default();
+        let answer = match news {
+            SubscriptionNews::Announced { span, announcement } => {
+                match span {
+                    Span::Channel(channel) => self.channels.entry(channel).or_default().shards.insert(from),
+                    Span::Range(first, last) => self.remote_ranges.add(first, last, from),
+                }
+                Some(SubscriptionNews::Acknowledged { announcement })
+            }
+            SubscriptionNews::Withdrawn { span } => {
+                match span {
+                    Span::Channel(channel) => {
+                        if let Some(entry) = self.channels.get_mut(&channel) {
+                            entry.shards.remove(from);
+                        }
+                        self.forget_if_unused(channel);
+                    }
+                    Span::Range(first, last) => {
+                        self.remote_ranges.remove(first, last, from);
+                    }
+                }
+                None
+            }
+            SubscriptionNews::Acknowledged { announcement } => {
+                let complete = self.announcements.get_mut(&announcement).is_some_and(|pending| {
+                    pending.missing.remove(from);
+                    pending.missing.is_empty()
+                });
+                if complete {
+                    self.complete(announcement, &mut changes);
+                }
+                None
+            }
+        };
+        (answer, changes)
+    }
+
+    fn announce(&mut self, span: Span, participant: Participant, changes: &mut Changes) -> u64 {
+        self.next_announcement += 1;
+        let announcement = self.next_announcement;
+        self.announcements
+            .insert(announcement, Announcement { span, missing: self.others, waiting: SmallVec::new() });
+        self.wait_for(participant, announcement);
+        changes.news.push(SubscriptionNews::Announced { span, announcement });
+        announcement
+    }
+
+    fn wait_for(&mut self, participant: Participant, announcement: u64) {
+        let entry = self.participants.entry(participant).or_default();
+        if !entry.pending.contains(&announcement)
+            && let Some(pending) = self.announcements.get_mut(&announcement)
+        {
+            pending.waiting.push(participant);
+            entry.pending.push(announcement);
+        }
+    }
+
+    /// An announcement that is acknowledged by all, or that has become pointless.
+    fn complete(&mut self, announcement: u64, changes: &mut Changes) {
+        let Some(done) = self.announcements.remove(&announcement) else { return };
+        if let Span::Channel(channel) = done.span
+            && let Some(entry) = self.channels.get_mut(&channel)
+            && entry.pending == Some(announcement)
+        {
+            entry.pending = None;
+        }
+        for participant in done.waiting {
+            let Some(entry) = self.participants.get_mut(&participant) else { continue };
+            entry.pending.retain(|pending| *pending != announcement);
+            entry.awaited.retain_mut(|(token, pending)| {
+                pending.retain(|pending| *pending != announcement);
+                if pending.is_empty() {
+                    changes.effective.push((participant, *token));
+                }
+                !pending.is_empty()
+            });
+        }
+    }
+
+    fn drop_channel(&mut self, participant: Participant, channel: Channel, changes: &mut Changes) {
+        let Some(entry) = self.channels.get_mut(&channel) else { return };
+        entry.participants.retain(|other| *other != participant);
+        if entry.participants.is_empty() && std::mem::take(&mut entry.announced) {
+            changes.news.push(SubscriptionNews::Withdrawn { span: Span::Channel(channel) });
+            if let Some(announcement) = entry.pending.take() {
+                self.complete(announcement, changes);
+            }
+        }
+        self.forget_if_unused(channel);
+    }
+
+    fn drop_range(&mut self, participant: Participant, first: Channel, last: Channel, changes: &mut Changes) {
+        let silent = self.ranges.remove(first, last, participant);
+        if !self.others.is_empty() {
+            let withdrawn = silent.into_iter().map(|(first, last)| Span::Range(first, last));
+            changes.news.extend(withdrawn.map(|span| SubscriptionNews::Withdrawn { span }));
+        }
+    }
+
+    fn forget_if_unused(&mut self, channel: Channel) {
+        if self.channels.get(&channel).is_some_and(|entry| entry.participants.is_empty() && entry.shards.is_empty()) {
+            self.channels.remove(&channel);
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! What a parent says about its children (`protocol-ss-dbss-db.md` §2.10), and the exact zone query inside a daemon
+//! (design §3 rule 8).
+//!
+//! A query for objects that reaches a live parent is passed to every executor by [`StateServerMessage::ZoneQuery`]. Each
+//! lets its own children answer the asker directly and reports how many did; the parent adds these to the children that
+//! it knows in other daemons, sends the sum, and asks those others by the protocol's own relay. A child here that is
+//! asked by its parent's relay has therefore answered already; asked by a parent in another daemon, it answers as the
+//! protocol says.
+//!
+//! [`StateServerMessage::ZoneQuery`]: super::StateServerMessage::ZoneQuery
+
+use super::StateServerMessage;
+use super::deletion::zone_list;
+use super::object::{Announcement, Incoming, ONE_RECIPIENT_HEADER_BYTES, Object};
+use super::partition::Partition;
+use crate::outbox::{Outbox, Participant, RoleMessage};
+use crate::wire::message_type as t;
+use crate::wire::{Channel, Doid, MAX_BODY_BYTES, MessageType, Truncated, Zone, children_channel};
+use donet_shards::ShardId;
+use hashbrown::HashSet;
+use std::sync::Arc;
+
+/// Which children a query asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum QueriedZones {
+    /// GET_CHILDREN.
+    All,
+    /// These, each once.
+    Listed(Arc<[Zone]>),
+}
+
+/// A query that a parent has passed to every executor.
+#[derive(Clone, Debug)]
+pub struct OpenQuery {
+    pub parent: Doid,
+    pub context: u32,
+    pub requester: Channel,
+    pub zones: QueriedZones,
+    /// Executors that have not answered yet.
+    pub waiting: usize,
+    /// The children that did answer.
+    pub count: u32,
+}
+
+/// The most zones that GET_ACTIVE_ZONES_RESP can name: what a frame holds behind context and count.
+const ACTIVE_ZONES_MAX: usize = (MAX_BODY_BYTES - ONE_RECIPIENT_HEADER_BYTES - 4 - 2) / size_of::<Zone>();
+const _: () = assert!(ACTIVE_ZONES_MAX <= u16::MAX as usize, "the count is a u16");
+
+impl Object {
+    /// GET_ZONE_OBJECTS, GET_ZONES_OBJECTS and GET_CHILDREN.
+    pub fn on_query(
+        &mut self,
+        incoming: &Incoming,
+        partition: &mut Partition,
+        out: &mut Outbox,
+    ) -> Result<(), Truncated> {
+        let mut payload = incoming.payload;
+        let (context, parent) = (payload.u32()?, payload.doid()?);
+        let is_plural = incoming.message_type == t::STATESERVER_OBJECT_GET_ZONES_OBJECTS;
+        let listed = match incoming.message_type {
+            t::STATESERVER_OBJECT_GET_CHILDREN => None,
+            _ => Some(zone_list(&mut payload, is_plural)?),
+        };
+        if parent == self.parent {
+            let is_in_view = listed.is_none_or(|mut zones| zones.any(|zone| zone == self.zone));
+            // The relay of a parent of this daemon is for children elsewhere: this one has answered the query.
+            let is_own_relay = incoming.from == Participant::Object(parent);
+            if is_in_view && !is_own_relay {
+                self.answer_query(context, incoming.sender, partition, out);
+            }
+        } else if parent == self.doid {
+            let zones = listed.map_or(QueriedZones::All, |zones| {
+                let mut seen = HashSet::new();
+                QueriedZones::Listed(zones.filter(|&zone| seen.insert(zone)).collect())
+            });
+            self.open_query(context, incoming.sender, zones, partition, out);
+        }
+        Ok(())
+    }
+
+    /// The protocol's answer of a child whose parent is in another daemon.
+    fn answer_query(&self, context: u32, requester: Channel, partition: &mut Partition, out: &mut Outbox) {
+        let announcement =
+            if self.parent_synchronized { Announcement::enter_interest(context) } else { Announcement::ENTER_LOCATION };
+        self.announce(partition, out, requester, &announcement);
+    }
+
+    fn open_query(
+        &mut self,
+        context: u32,
+        requester: Channel,
+        zones: QueriedZones,
+        partition: &mut Partition,
+        out: &mut Outbox,
+    ) {
+        let (parent, query) = (self.doid, partition.next_query);
+        partition.next_query += 1;
+        self.open_queries += 1;
+        for shard in 0..out.shards {
+            let message = StateServerMessage::ZoneQuery { query, parent, context, requester, zones: zones.clone() };
+            out.to_shard(ShardId(shard as u16), RoleMessage::StateServer(message));
+        }
+        let waiting = out.shards;
+        partition.queries.insert(query, OpenQuery { parent, context, requester, zones, waiting, count: 0 });
+    }
+
+    /// Every executor has answered.
+    pub fn close_query(&mut self, query: &OpenQuery, out: &mut Outbox) {
+        self.open_queries -= 1;
+        let foreign = self.children.as_ref().map_or(0, |children| match &query.zones {
+            QueriedZones::All => children.foreign(),
+            QueriedZones::Listed(zones) => zones.iter().map(|&zone| children.foreign_in(zone)).sum(),
+        });
+        let (response, relay) = match query.zones {
+            QueriedZones::All => (t::STATESERVER_OBJECT_GET_CHILD_COUNT_RESP, t::STATESERVER_OBJECT_GET_CHILDREN),
+            QueriedZones::Listed(_) => {
+                (t::STATESERVER_OBJECT_GET_ZONES_COUNT_RESP, t::STATESERVER_OBJECT_GET_ZONES_OBJECTS)
+            }
+        };
+        self.send_count(out, query.requester, response, query.context, query.count + foreign);
+        if foreign == 0 {
+            return;
+        }
+        let mut body = query.context.to_le_bytes().to_vec();
+        body.extend_from_slice(&self.doid.to_le_bytes());
+        if let QueriedZones::Listed(zones) = &query.zones {
+            body.extend_from_slice(&(zones.len() as u16).to_le_bytes());
+            body.extend(zones.iter().flat_map(|zone| zone.to_le_bytes()));
+        }
+        self.send_for(out, &[children_channel(self.doid)], query.requester, relay, &body);
+    }
+
+    fn send_count(&self, out: &mut Outbox, to: Channel, message_type: MessageType, context: u32, count: u32) {
+        let mut body = [0; 8];
+        body[..4].copy_from_slice(&context.to_le_bytes());
+        body[4..].copy_from_slice(&count.to_le_bytes());
+        self.send(out, to, message_type, &body);
+    }
+
+    pub fn on_get_zone_count(&mut self, incoming: &Incoming, out: &mut Outbox) -> Result<(), Truncated> {
+        self.answer_zone_count(incoming, false, t::STATESERVER_OBJECT_GET_ZONE_COUNT_RESP, out)
+    }
+
+    pub fn on_get_zones_count(&mut self, incoming: &Incoming, out: &mut Outbox) -> Result<(), Truncated> {
+        self.answer_zone_count(incoming, true, t::STATESERVER_OBJECT_GET_ZONES_COUNT_RESP, out)
+    }
+
+    fn answer_zone_count(
+        &mut self,
+        incoming: &Incoming,
+        is_plural: bool,
+        response: MessageType,
+        out: &mut Outbox,
+    ) -> Result<(), Truncated> {
+        let mut payload = incoming.payload;
+        let (context, parent) = (payload.u32()?, payload.doid()?);
+        let zones = zone_list(&mut payload, is_plural)?;
+        if parent == self.doid {
+            let count = self.children.as_ref().map_or(0, |children| {
+                let mut seen = HashSet::new();
+                zones.filter(|&zone| seen.insert(zone)).map(|zone| children.count_in(zone)).sum()
+            });
+            self.send_count(out, incoming.sender, response, context, count);
+        }
+        Ok(())
+    }
+
+    pub fn on_get_child_count(&mut self, incoming: &Incoming, out: &mut Outbox) -> Result<(), Truncated> {
+        let mut payload = incoming.payload;
+        let (context, parent) = (payload.u32()?, payload.doid()?);
+        if parent == self.doid {
+            let count = self.children.as_ref().map_or(0, |children| children.count());
+            self.send_count(out, incoming.sender, t::STATESERVER_OBJECT_GET_CHILD_COUNT_RESP, context, count);
+        }
+        Ok(())
+    }
+
+    pub fn on_get_active_zones(&mut self, incoming: &Incoming, out: &mut Outbox) -> Result<(), Truncated> {
+        let context = { incoming.payload }.u32()?;
+        let mut zones: Vec<Zone> = self.children.iter().flat_map(|children| children.active_zones()).collect();
+        if zones.len() > ACTIVE_ZONES_MAX {
+            tracing::warn!(doid = self.doid, zones = zones.len(), "more active zones than an answer can name");
+            zones.truncate(ACTIVE_ZONES_MAX);
+        }
+        let mut answer = context.to_le_bytes().to_vec();
+        answer.extend_from_slice(&(zones.len() as u16).to_le_bytes());
+        answer.extend(zones.iter().flat_map(|zone| zone.to_le_bytes()));
+        self.send(out, incoming.sender, t::STATESERVER_GET_ACTIVE_ZONES_RESP, &answer);
+        Ok(())
+    }
+}
