@@ -82,7 +82,7 @@ impl Storage for MemoryStorage {
     }
 
     fn sync(&mut self) -> Result<(), StorageError> {
-        let mut state = self.state();
+        let state = self.state();
         State::fails(state.disk_full, "disk full")?;
         if let Some(on_sync) = &state.on_sync {
             on_sync.send(()).expect("the test waits");
