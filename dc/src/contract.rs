@@ -129,7 +129,7 @@ impl Contract {
             class_list,
             imports,
             typedef_names,
-            declared_keywords: _,
+            known_keywords,
             ..
         } = builder;
         let types = Arc::new(types);
@@ -162,7 +162,7 @@ impl Contract {
             fields: by_number,
             imports,
             typedefs: typedef_names.into_iter().map(|(name, _)| name).collect(),
-            keywords: Vec::new(),
+            keywords: known_keywords.into_iter().map(|(_, name)| name).collect(),
         }
     }
 
@@ -212,8 +212,8 @@ impl Contract {
         self.typedefs.iter().map(|name| &**name)
     }
 
-    /// Keywords that were declared, in order of their first declaration.
-    pub fn declared_keywords(&self) -> impl Iterator<Item = &str> {
+    /// Keywords that were declared or used, in order of first mention.
+    pub fn known_keywords(&self) -> impl Iterator<Item = &str> {
         self.keywords.iter().map(|name| &**name)
     }
 }

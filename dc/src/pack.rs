@@ -296,7 +296,7 @@ fn pack_text<'a, I: Item>(simple: &SimpleType, name: &str, item: &'a I, out: &mu
     Ok(())
 }
 
-fn pack_number<'a, I: Item>(simple: &SimpleType, name: &str, item: &'a I, out: &mut Vec<u8>) -> Packed<'a, I> {
+pub(crate) fn pack_number<'a, I: Item>(simple: &SimpleType, name: &str, item: &'a I, out: &mut Vec<u8>) -> Packed<'a, I> {
     let refuse = |written: String| {
         let message = format!("{written} is outside {}, which allows {}", called(name), simple.allowed());
         fault(Code::ValueOutOfRange, item, message)

@@ -56,6 +56,8 @@ impl ArrayType {
 pub(crate) struct RecordType {
     /// Which class or struct; none for the parameters of a method or molecule.
     pub class: Option<u32>,
+    /// Of the class or struct.
+    pub name: Option<Arc<str>>,
     pub members: Box<[Parameter]>,
 }
 

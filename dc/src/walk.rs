@@ -19,20 +19,30 @@ pub(crate) enum Stored {
 
 /// What is told of the items found.
 pub(crate) trait Visitor {
-    fn number(&mut self, stored: Stored, divisor: u32);
+    /// A number and its packed bytes.
+    fn number(&mut self, simple: &SimpleType, stored: Stored, bytes: &[u8]);
     fn text(&mut self, bytes: &[u8]);
-    fn open(&mut self);
-    fn close(&mut self);
+    fn open(&mut self, list: List);
+    fn close(&mut self, list: List);
+}
+
+/// What kind of list opens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum List {
+    Array,
+    Struct,
+    /// A method, a molecule, or a switch.
+    Parameters,
 }
 
 /// Wants to know nothing.
 pub(crate) struct Nobody;
 
 impl Visitor for Nobody {
-    fn number(&mut self, _: Stored, _: u32) {}
+    fn number(&mut self, _: &SimpleType, _: Stored, _: &[u8]) {}
     fn text(&mut self, _: &[u8]) {}
-    fn open(&mut self) {}
-    fn close(&mut self) {}
+    fn open(&mut self, _: List) {}
+    fn close(&mut self, _: List) {}
 }
 
 pub(crate) struct Walk<'a, V> {
@@ -106,9 +116,10 @@ impl<'a, V: Visitor> Walk<'a, V> {
             Shape::Simple(simple) => self.legacy(simple, bytes, at),
             Shape::Array(array) => self.array(array, bytes, at),
             Shape::Record(record) => {
-                self.visitor.open();
+                let list = if record.class.is_some() { List::Struct } else { List::Parameters };
+                self.visitor.open(list);
                 let end = self.members(&record.members, bytes, at)?;
-                self.visitor.close();
+                self.visitor.close(list);
                 Ok(end)
             }
             Shape::Switch(switch) => self.switch(switch, bytes, at),
@@ -155,7 +166,7 @@ impl<'a, V: Visitor> Walk<'a, V> {
         if simple.simple == Simple::Char {
             self.visitor.text(&bytes[at..at + 1]);
         } else {
-            self.visitor.number(stored, simple.divisor);
+            self.visitor.number(simple, stored, &bytes[at..at + size]);
         }
         Ok(at + size)
     }
@@ -196,20 +207,24 @@ impl<'a, V: Visitor> Walk<'a, V> {
             let message = format!("{} bytes are no whole number of {size}-byte elements", inside.len() - at - 2);
             return self.constraint(at, message);
         }
-        self.visitor.open();
+        self.visitor.open(List::Array);
         for item in inside[at + 2..].chunks_exact(size) {
             match element {
-                Some(element) => self.visitor.number(stored(element, item), 1),
+                Some(element) => self.plain_number(element, item),
                 None => {
-                    self.visitor.open();
-                    self.visitor.number(stored(Simple::Uint32, &item[..4]), 1);
-                    self.visitor.number(stored(Simple::Uint8, &item[4..]), 1);
-                    self.visitor.close();
+                    self.visitor.open(List::Parameters);
+                    self.plain_number(Simple::Uint32, &item[..4]);
+                    self.plain_number(Simple::Uint8, &item[4..]);
+                    self.visitor.close(List::Parameters);
                 }
             }
         }
-        self.visitor.close();
+        self.visitor.close(List::Array);
         Ok(inside.len())
+    }
+
+    fn plain_number(&mut self, simple: Simple, bytes: &[u8]) {
+        self.visitor.number(&SimpleType::new(simple), stored(simple, bytes), bytes);
     }
 
     fn array(&mut self, array: &'a ArrayType, bytes: &[u8], at: usize) -> Walked {
@@ -218,7 +233,7 @@ impl<'a, V: Visitor> Walk<'a, V> {
         {
             return self.characters(array, simple, bytes, at);
         }
-        self.visitor.open();
+        self.visitor.open(List::Array);
         let end = if array.counted {
             self.counted_array(array, bytes, at)?
         } else {
@@ -228,7 +243,7 @@ impl<'a, V: Visitor> Walk<'a, V> {
             }
             end
         };
-        self.visitor.close();
+        self.visitor.close(List::Array);
         Ok(end)
     }
 
@@ -277,7 +292,7 @@ impl<'a, V: Visitor> Walk<'a, V> {
     }
 
     fn switch(&mut self, switch: &'a SwitchType, bytes: &[u8], at: usize) -> Walked {
-        self.visitor.open();
+        self.visitor.open(List::Parameters);
         self.path.push(Step::Name(&switch.key.name));
         let end = self.value(switch.key.ty, bytes, at)?;
         let Some(members) = switch.members(&bytes[at..end]) else {
@@ -285,7 +300,7 @@ impl<'a, V: Visitor> Walk<'a, V> {
         };
         self.path.pop();
         let end = self.members(members, bytes, end)?;
-        self.visitor.close();
+        self.visitor.close(List::Parameters);
         Ok(end)
     }
 }

@@ -13,6 +13,8 @@
 mod loading;
 mod reads;
 mod requests;
+#[cfg(test)]
+mod tests;
 mod writes;
 
 use crate::config;

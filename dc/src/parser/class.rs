@@ -301,6 +301,7 @@ impl Parser<'_> {
         self.expect(b')', "after the parameters")?;
         let record = RecordType {
             class: None,
+            name: None,
             members: members.into(),
         };
         let ty = self.builder.types.add(Shape::Record(record));
@@ -354,6 +355,7 @@ impl Parser<'_> {
         }
         let record = RecordType {
             class: None,
+            name: None,
             members: members.into(),
         };
         let ty = self.builder.types.add(Shape::Record(record));
@@ -439,6 +441,7 @@ impl Parser<'_> {
                 self.report(diagnostic);
             } else if !symbols.contains(&name) {
                 symbols.push(name);
+                self.know_keyword(name);
             }
             self.advance();
             if self.at(b',') {
@@ -448,6 +451,16 @@ impl Parser<'_> {
             }
         }
         Ok(self.read_keywords(&symbols))
+    }
+
+    fn know_keyword(&mut self, name: Symbol) {
+        // Others became known when they were declared.
+        let bit = Names::historical_bit(name).unwrap_or(0);
+        if bit & !self.builder.known_historical != 0 {
+            self.builder.known_historical |= bit;
+            let text = self.names.text(name).clone();
+            self.builder.known_keywords.push((name, text));
+        }
     }
 
     fn read_keywords(&self, symbols: &[Symbol]) -> ReadKeywords {
@@ -472,7 +485,7 @@ impl Parser<'_> {
 
     fn undeclared_keyword(&mut self, name: Symbol) {
         let text = self.names.text(name).clone();
-        let declared = self.builder.declared_keywords.iter().map(|name| &**self.names.text(*name));
+        let declared = self.builder.known_keywords.iter().map(|(_, name)| &**name);
         let hint = Self::did_you_mean(&text, HISTORICAL.into_iter().chain(declared));
         let hint = hint.unwrap_or_else(|| format!("declare it with `keyword {text};`, or remove it: a field has one name"));
         let message = format!("`{text}` is not a declared keyword");
@@ -506,7 +519,7 @@ impl Parser<'_> {
             return;
         }
         debug_assert!(is_struct || number.is_some());
-        let index = self.push_field(class, new, number.map(|number| number as u16));
+        let index = self.push_field(new, number.map(|number| number as u16));
         let entry = &mut self.builder.classes[class as usize];
         entry.own.push(index);
         if let Some(symbol) = self.builder.fields[index as usize].symbol {
@@ -531,12 +544,12 @@ impl Parser<'_> {
                 .also(earlier, "the first is here");
             self.report(diagnostic);
         } else {
-            let index = self.push_field(class, new, None);
+            let index = self.push_field(new, None);
             self.builder.classes[class as usize].constructor = Some(index);
         }
     }
 
-    fn push_field(&mut self, class: u32, new: NewField, number: Option<u16>) -> u32 {
+    fn push_field(&mut self, new: NewField, number: Option<u16>) -> u32 {
         let name = match new.name {
             Some((name, _)) => self.names.text(name).clone(),
             None => self.builder.empty_name.clone(),
@@ -544,7 +557,6 @@ impl Parser<'_> {
         self.builder.fields.push(FieldEntry {
             symbol: new.name.map(|(name, _)| name),
             name,
-            class,
             number,
             kind: new.kind,
             ty: new.ty,
