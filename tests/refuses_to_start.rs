@@ -1,12 +1,15 @@
 //! Surroundings in which the daemon cannot work: it says what is wrong and where, ends by itself, and with a status
 //! that a service manager takes for a failure.
 
+mod support;
+
 use donet_perf::Failure;
 use donet_perf::daemon::{Daemon, Setup};
 use std::net::{TcpListener, UdpSocket};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use support::skipped;
 
 const DONETD: &str = env!("CARGO_BIN_EXE_donetd");
 
@@ -41,11 +44,6 @@ fn line_of(text: &str, part: &str) -> String {
     let before = text.split(part).next().expect("there is always a first part");
     assert_ne!(before.len(), text.len(), "{part:?} is not there");
     (before.lines().count().max(1)).to_string()
-}
-
-/// A test that cannot be tried here; `make test` counts these lines.
-fn skipped(test: &str, reason: &str) {
-    println!("skipped: {test}: {reason}");
 }
 
 #[test]

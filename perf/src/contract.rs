@@ -246,3 +246,64 @@ impl Names {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::daemon::EXAMPLE_DC;
+
+    fn avatar() -> (Names, Model) {
+        let names = Names::parse("example.dc", EXAMPLE_DC).unwrap();
+        let model = names.model("Avatar", 7, 8, 9).unwrap();
+        (names, model)
+    }
+
+    /// The layout of §1.5, written out by hand for the avatar of the example: name and health are required.
+    #[test]
+    fn entries_are_those_of_the_specification() {
+        let (names, mut model) = avatar();
+        let field = |name| names.field("Avatar", name).unwrap();
+        let head = Payload::new().u32(7).u32(8).u32(9).u16(names.class("Avatar").unwrap());
+        let required = head.clone().blob(b"nameless").u16(1000);
+        assert_eq!(model.entry(Audience::Viewers), required);
+        assert!(!model.has_other());
+
+        model.set(field("setGold"), &[1, 0, 0, 0]).unwrap();
+        assert!(model.has_other());
+        let gold = Payload::new().u16(field("setGold").0).u32(1);
+        // Viewers are told that there is more, and nothing of it.
+        assert_eq!(model.entry(Audience::Viewers), required.clone().u16(0));
+        assert_eq!(model.entry(Audience::Owner), required.clone().u16(1).bytes(&gold));
+
+        model.set(field("setXYH"), &[1, 0, 2, 0, 3, 0]).unwrap();
+        model.set(field("say"), &[1, 0, b'x']).unwrap();
+        let mut parts = Payload::new();
+        for (part, value) in [("setX", 1), ("setY", 2), ("setH", 3)] {
+            parts = parts.u16(field(part).0).u16(value);
+        }
+        assert_eq!(model.entry(Audience::Viewers), required.clone().u16(3).bytes(&parts));
+        let everything = Payload::new().u32(5).bytes(&required).u16(4).bytes(&parts).bytes(&gold);
+        assert_eq!(model.everything(5), everything);
+    }
+
+    #[test]
+    fn values_that_the_contract_forbids_are_not_sent() {
+        let (names, mut model) = avatar();
+        let health = names.field("Avatar", "setHealth").unwrap();
+        assert!(names.check(health, &Payload::new().u16(1000)).is_ok());
+        assert!(names.check(health, &Payload::new().u16(1001)).is_err());
+        let place = names.field("Avatar", "setXYH").unwrap();
+        assert!(model.set(place, &[1, 0, 2, 0, 3]).is_err());
+        assert!(model.set(place, &[1, 0, 2, 0, 3, 0, 4]).is_err());
+        assert!(names.field("Avatar", "fly").is_err());
+    }
+
+    #[test]
+    fn receivers_follow_the_keywords() {
+        let (names, _) = avatar();
+        let of = |field| names.receivers(names.field("Avatar", field).unwrap());
+        assert_eq!(of("emote"), Receivers { location: false, ai: true, owner: false, is_stored: false });
+        assert_eq!(of("setGold"), Receivers { location: false, ai: false, owner: true, is_stored: true });
+        assert_eq!(of("setXYH"), Receivers { location: true, ai: false, owner: false, is_stored: false });
+    }
+}

@@ -387,3 +387,17 @@ impl Drop for Daemon {
         let _ = self.child.wait();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_configuration_is_one_that_the_daemon_accepts() {
+        let setup = Setup::new(4).unwrap();
+        let config = donet::config::parse(&setup.config_path(), &setup.config()).unwrap();
+        assert_eq!(config.client_agents[0].version_string, numbers::VERSION);
+        assert_eq!(config.database_servers[0].directory, setup.database_path());
+        assert_eq!(config.event_loggers[0].output, setup.events_path());
+    }
+}
