@@ -89,9 +89,9 @@ fn when_another_daemon_has_the_database() -> Result<(), Failure> {
 #[test]
 fn when_a_key_is_misspelt() -> Result<(), Failure> {
     let mut setup = Setup::new(1)?;
-    setup.after = "[admin]\nbnid = \"127.0.0.1:0\"".to_owned();
-    let line = line_of(&setup.config(), "bnid");
-    is_refused(&setup, &["daemon.toml", &line, "bnid", "bind"])
+    setup.replace.push(("log_level", "log_levle".to_owned()));
+    let line = line_of(&setup.config(), "log_levle");
+    is_refused(&setup, &["daemon.toml", &line, "log_levle", "log_level"])
 }
 
 #[test]
