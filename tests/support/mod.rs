@@ -1,7 +1,6 @@
 //! What tests that need a further real program have in common.
 
 use std::io::Write as _;
-use std::path::PathBuf;
 
 /// Notes that `test` did not run for want of `program`. `make test` lists these by name: it reads the file that the
 /// environment variable `DONET_SKIPPED` names, one line for each.
@@ -12,12 +11,4 @@ pub fn skip(test: &str, program: &str) {
         let file = std::fs::OpenOptions::new().append(true).create(true).open(path);
         file.and_then(|mut file| file.write_all(line.as_bytes())).expect("the list of skipped tests can be written");
     }
-}
-
-/// The Python that has Panda3D: `make test-deps` puts it into the target directory.
-pub fn panda3d_python() -> Option<PathBuf> {
-    // Tests run from `<target>/<profile>/deps/`.
-    let test = std::env::current_exe().ok()?;
-    let python = test.ancestors().nth(3)?.join("panda3d/bin/python");
-    python.exists().then_some(python)
 }
