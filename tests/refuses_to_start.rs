@@ -9,7 +9,7 @@ use std::net::{TcpListener, UdpSocket};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use support::skipped;
+use support::skip;
 
 const DONETD: &str = env!("CARGO_BIN_EXE_donetd");
 
@@ -179,7 +179,7 @@ fn is_there(program: &str) -> bool {
 #[test]
 fn when_io_uring_is_not_permitted() -> Result<(), Failure> {
     if !is_there("python3") {
-        skipped("when_io_uring_is_not_permitted", "there is no python3");
+        support::skip("when_io_uring_is_not_permitted", "python3");
         return Ok(());
     }
     let setup = Setup::new(2)?;
@@ -196,7 +196,7 @@ fn when_io_uring_is_not_permitted() -> Result<(), Failure> {
 #[test]
 fn when_memlock_is_too_low() -> Result<(), Failure> {
     if !is_there("prlimit") || !is_there("setpriv") {
-        skipped("when_memlock_is_too_low", "there is no prlimit or no setpriv");
+        support::skip("when_memlock_is_too_low", "prlimit or setpriv");
         return Ok(());
     }
     let setup = Setup::new(2)?;

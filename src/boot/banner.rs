@@ -50,7 +50,8 @@ impl Banner {
         below.push(row("DC hash", format!("0x{dc_hash:08x} ({files})")));
         below.extend(config.database_servers.iter().map(|role| row("Data", role.directory.display().to_string())));
         below.extend(config.event_loggers.iter().map(|role| row("Event log", role.output.display().to_string())));
-        below.push(row("To stop", "Ctrl-C or SIGTERM; a second one ends at once".into()));
+        // Whoever starts daemons waits for this line.
+        below.push(row("ready", "Ctrl-C or SIGTERM ends it in order, a second one at once".into()));
         Self {
             title: format!("donetd {}: {}", env!("CARGO_PKG_VERSION"), config.daemon.name),
             rows: vec![row("Executors", executors)],
@@ -60,7 +61,7 @@ impl Banner {
 
     /// Adds the address that a role, by its name in the configuration, really listens on.
     pub fn listener(&mut self, role: &str, address: SocketAddr) {
-        self.rows.push((in_words(role), address.to_string()));
+        self.rows.push(("listening".to_owned(), format!("{role:<17} {address}")));
     }
 }
 
@@ -74,15 +75,6 @@ impl fmt::Display for Banner {
         }
         Ok(())
     }
-}
-
-/// `client_agent` as `Client Agent`.
-fn in_words(role: &str) -> String {
-    let words = role.split('_').map(|word| {
-        let (first, rest) = word.split_at_checked(1).unwrap_or((word, ""));
-        first.to_uppercase() + rest
-    });
-    words.collect::<Vec<_>>().join(" ")
 }
 
 /// Numbers with runs of neighbours gathered: `0-3, 8`.
@@ -116,15 +108,15 @@ mod tests {
         let expected = [
             concat!("donetd ", env!("CARGO_PKG_VERSION"), ": Test"),
             "  Executors              2, pinned to CPUs 0-1",
-            "  Message Director       127.0.0.1:7199",
-            "  Client Agent           [::1]:7198",
+            "  listening              message_director  127.0.0.1:7199",
+            "  listening              client_agent      [::1]:7198",
             "  State Server           channel 102000",
             "  Database Server        channel 103000",
             "  Database State Server  doids 5000-5999",
             "  DC hash                0x010ad79e (no DC files)",
             "  Data                   /data/db",
             "  Event log              /data/events",
-            "  To stop                Ctrl-C or SIGTERM; a second one ends at once",
+            "  ready                  Ctrl-C or SIGTERM ends it in order, a second one at once",
         ];
         assert_eq!(banner.to_string().lines().collect::<Vec<_>>(), expected);
     }

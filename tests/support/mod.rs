@@ -1,17 +1,14 @@
-//! What the tests of several files share.
+//! What tests that need a further real program have in common.
 
-use std::io::Write;
+use std::io::Write as _;
 
-/// Notes that a test could not be tried here, by name: `make test` lists them (`.ci/test`). Where nobody asked for the
-/// list, the test's own output says it.
-pub fn skipped(test: &str, reason: &str) {
-    println!("skipped: {test}: {reason}");
-    let Some(list) = std::env::var_os("DONET_SKIPPED") else { return };
-    let noted = std::fs::File::options()
-        .create(true)
-        .append(true)
-        .open(&list)
-        .and_then(|mut list| list.write_all(format!("{test}: {reason}\n").as_bytes()));
-    // A skip that nobody counts would look like a pass.
-    noted.unwrap_or_else(|error| panic!("cannot note in {} that {test} was skipped: {error}", list.display()));
+/// Notes that `test` did not run for want of `program`. `make test` lists these by name: it reads the file that the
+/// environment variable `DONET_SKIPPED` names, one line for each.
+pub fn skip(test: &str, program: &str) {
+    let line = format!("SKIPPED {test}: {program} not found\n");
+    eprint!("{line}");
+    if let Some(path) = std::env::var_os("DONET_SKIPPED") {
+        let file = std::fs::OpenOptions::new().append(true).create(true).open(path);
+        file.and_then(|mut file| file.write_all(line.as_bytes())).expect("the list of skipped tests can be written");
+    }
 }
