@@ -40,6 +40,7 @@ pub fn run(file: &Path) -> Result<(), BootError> {
         tracing::warn!("{warning}");
     }
     let contract = contract::load(&config.global)?;
+    contract.check_uberdogs(&config)?;
     let placement = placement::choose(&config.shards)?;
     for note in surroundings::check(&config, placement.shards()).map_err(refuse)? {
         tracing::warn!("{note}");
@@ -71,10 +72,8 @@ pub fn run(file: &Path) -> Result<(), BootError> {
         databases: databases.clone(),
     };
     let shards = placement.shards();
-    let placed = listeners.into_iter().map(|listener| Placed {
-        shard: listener.shard,
-        value: (listener.id, listener.socket),
-    });
+    let placed =
+        listeners.into_iter().map(|listener| Placed { shard: listener.shard, value: (listener.id, listener.socket) });
     let executors = start_executors::<Daemon, _>(&placement, placed.collect(), |shard, own_injector| {
         let _ = injector.set(own_injector);
         let shared = shared.clone();
@@ -174,8 +173,7 @@ fn open_databases(
                 injector.send(shard, External::Database { server, completion });
             }
         };
-        databases
-            .push(Engine::open(server, settings, contract.contract.clone(), Box::new(complete)).map_err(refuse)?);
+        databases.push(Engine::open(server, settings, contract.contract.clone(), Box::new(complete)).map_err(refuse)?);
     }
     Ok(databases)
 }
