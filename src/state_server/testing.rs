@@ -47,6 +47,9 @@ const SCHEMA: &str = "
     dclass Object5 : Object3 {
         setRDbD5(uint8 = 20) required db;
         setDb5(uint16) db;
+        setLeft5(uint8) ram db;
+        setRight5(uint8) ram db;
+        setBoth5 : setRight5, setLeft5;
     };
 ";
 
@@ -76,6 +79,9 @@ pub mod id {
     pub const REQUIRED_SECRET: u16 = 19;
     pub const RDBD5: u16 = 20;
     pub const DB5: u16 = 21;
+    pub const LEFT5: u16 = 22;
+    pub const RIGHT5: u16 = 23;
+    pub const BOTH5: u16 = 24;
     /// No field has it.
     pub const NONE: u16 = 999;
 }
