@@ -63,14 +63,14 @@ enum TimerKind {
 }
 
 /// One executor's partition of every Client Agent of the daemon.
-#[derive(Debug)]
 pub struct ClientAgents {
     shared: Shared,
     shard: ShardId,
     shards: usize,
     /// The pools that live on this executor, by their first agent.
     pools: HashMap<u8, Pool>,
-    sessions: HashMap<Channel, Session>,
+    /// Boxed, so that a growing table moves pointers and not sessions.
+    sessions: HashMap<Channel, Box<Session>>,
     connections: HashMap<ConnectionId, Channel>,
 }
 
@@ -161,7 +161,7 @@ impl ClientAgents {
     ) {
         let session = Session::begin(agent, channel, connection, peer, local, &self.shared, out);
         self.connections.insert(connection, channel);
-        self.sessions.insert(channel, session);
+        self.sessions.insert(channel, Box::new(session));
     }
 
     /// Bytes of a client. Returns how many were used; all, once its session has ended.
