@@ -32,7 +32,6 @@ pub(crate) enum HashedKeywords {
 pub(crate) struct FieldEntry {
     pub symbol: Option<Symbol>,
     pub name: Arc<str>,
-    pub class: u32,
     pub number: Option<u16>,
     pub kind: FieldKind,
     pub ty: TypeId,
@@ -94,8 +93,12 @@ pub(crate) struct Builder {
     pub typedefs: HashMap<Symbol, Typedef>,
     pub unnamed_typedef: Option<Span>,
     pub typedef_names: Vec<(Arc<str>, TypeId)>,
-    pub declared_keywords: Vec<Symbol>,
+    /// Declared, historical ones too.
     pub keyword_set: HashSet<Symbol>,
+    /// Declared or used, in order of first mention.
+    pub known_keywords: Vec<(Symbol, Arc<str>)>,
+    /// Historical keywords that are among them, as bits.
+    pub known_historical: u16,
     pub imports: Vec<Import>,
     pub numbers_used: usize,
     pub inherited_total: usize,
@@ -113,8 +116,9 @@ impl Builder {
             typedefs: HashMap::new(),
             unnamed_typedef: None,
             typedef_names: Vec::new(),
-            declared_keywords: Vec::new(),
             keyword_set: HashSet::new(),
+            known_keywords: Vec::new(),
+            known_historical: 0,
             imports: Vec::new(),
             numbers_used: 0,
             inherited_total: 0,
@@ -133,7 +137,11 @@ impl Builder {
             self.numbers_used += 1;
             return Some(self.numbers_used - 1);
         }
-        let inherited: usize = entry.bases.iter().map(|base| self.classes[*base as usize].inherited.len()).sum();
+        let inherited: usize = entry
+            .bases
+            .iter()
+            .map(|base| self.classes[*base as usize].inherited.len())
+            .sum();
         Some(inherited + entry.own.len())
     }
 
@@ -218,8 +226,10 @@ impl Builder {
                 default: field.default.clone(),
             })
             .collect();
+        let name = Some(entry.name.clone());
         let ty = self.types.add(Shape::Record(RecordType {
             class: Some(class),
+            name,
             members,
         }));
         self.classes[class as usize].ty = Some(ty);

@@ -18,10 +18,15 @@
 
 mod builder;
 mod check;
+#[cfg(feature = "cli")]
+pub mod cli;
 mod code;
 mod contract;
 mod defaults;
+mod describe;
 mod diagnostic;
+mod diff;
+mod format;
 mod hash;
 mod keywords;
 mod lexer;
@@ -33,13 +38,16 @@ mod parser;
 mod simple;
 mod source;
 mod types;
+mod value;
 mod value_error;
 mod walk;
 
 pub use builder::{FieldKind, Import};
 pub use code::Code;
-pub use contract::{Class, Contract, Field, Options};
+pub use contract::{Class, Contract, Field, NO_NUMBER, Options};
 pub use diagnostic::{Diagnostic, Diagnostics, Label};
+pub use diff::{Change, ClassChange, Diff, FieldChange, diff};
 pub use keywords::Keywords;
 pub use source::{Source, Span};
+pub use value::{PackError, Value};
 pub use value_error::{TextPolicy, ValueError, ValueErrorKind};

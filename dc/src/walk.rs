@@ -19,20 +19,30 @@ pub(crate) enum Stored {
 
 /// What is told of the items found.
 pub(crate) trait Visitor {
-    fn number(&mut self, stored: Stored, divisor: u32);
+    /// A number and its packed bytes.
+    fn number(&mut self, simple: &SimpleType, stored: Stored, bytes: &[u8]);
     fn text(&mut self, bytes: &[u8]);
-    fn open(&mut self);
-    fn close(&mut self);
+    fn open(&mut self, list: List);
+    fn close(&mut self, list: List);
+}
+
+/// What kind of list opens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum List {
+    Array,
+    Struct,
+    /// A method, a molecule, or a switch.
+    Parameters,
 }
 
 /// Wants to know nothing.
 pub(crate) struct Nobody;
 
 impl Visitor for Nobody {
-    fn number(&mut self, _: Stored, _: u32) {}
+    fn number(&mut self, _: &SimpleType, _: Stored, _: &[u8]) {}
     fn text(&mut self, _: &[u8]) {}
-    fn open(&mut self) {}
-    fn close(&mut self) {}
+    fn open(&mut self, _: List) {}
+    fn close(&mut self, _: List) {}
 }
 
 pub(crate) struct Walk<'a, V> {
@@ -90,7 +100,11 @@ impl<'a, V: Visitor> Walk<'a, V> {
         }
         self.path.truncate(1);
         let left = bytes.len() - end;
-        self.error(ValueErrorKind::Trailing, end, format!("{left} bytes are left over after the value"))
+        self.error(
+            ValueErrorKind::Trailing,
+            end,
+            format!("{left} bytes are left over after the value"),
+        )
     }
 
     /// One value at `at`; answers where it ends.
@@ -106,9 +120,14 @@ impl<'a, V: Visitor> Walk<'a, V> {
             Shape::Simple(simple) => self.legacy(simple, bytes, at),
             Shape::Array(array) => self.array(array, bytes, at),
             Shape::Record(record) => {
-                self.visitor.open();
+                let list = if record.class.is_some() {
+                    List::Struct
+                } else {
+                    List::Parameters
+                };
+                self.visitor.open(list);
                 let end = self.members(&record.members, bytes, at)?;
-                self.visitor.close();
+                self.visitor.close(list);
                 Ok(end)
             }
             Shape::Switch(switch) => self.switch(switch, bytes, at),
@@ -155,7 +174,7 @@ impl<'a, V: Visitor> Walk<'a, V> {
         if simple.simple == Simple::Char {
             self.visitor.text(&bytes[at..at + 1]);
         } else {
-            self.visitor.number(stored, simple.divisor);
+            self.visitor.number(simple, stored, &bytes[at..at + size]);
         }
         Ok(at + size)
     }
@@ -171,11 +190,18 @@ impl<'a, V: Visitor> Walk<'a, V> {
         };
         // The length before the bytes: a length that is not allowed is the nearer cause.
         if !simple.allows(length as i128) {
-            return self.constraint(at, format!("a length of {length} is not allowed; {} is", simple.allowed()));
+            return self.constraint(
+                at,
+                format!("a length of {length} is not allowed; {} is", simple.allowed()),
+            );
         }
         let text = self.take(bytes, start, length)?;
         if simple.simple == Simple::String && !self.policy.allows(text) {
-            let wanted = if self.policy == TextPolicy::Ascii { "7-bit characters" } else { "well-formed UTF-8" };
+            let wanted = if self.policy == TextPolicy::Ascii {
+                "7-bit characters"
+            } else {
+                "well-formed UTF-8"
+            };
             return self.constraint(at, format!("the text is not {wanted}"));
         }
         self.visitor.text(text);
@@ -193,23 +219,31 @@ impl<'a, V: Visitor> Walk<'a, V> {
         let element = simple.simple.legacy_element();
         let size = element.and_then(Simple::number_size).unwrap_or(5);
         if !(inside.len() - at - 2).is_multiple_of(size) {
-            let message = format!("{} bytes are no whole number of {size}-byte elements", inside.len() - at - 2);
+            let message = format!(
+                "{} bytes are no whole number of {size}-byte elements",
+                inside.len() - at - 2
+            );
             return self.constraint(at, message);
         }
-        self.visitor.open();
+        self.visitor.open(List::Array);
         for item in inside[at + 2..].chunks_exact(size) {
             match element {
-                Some(element) => self.visitor.number(stored(element, item), 1),
+                Some(element) => self.plain_number(element, item),
                 None => {
-                    self.visitor.open();
-                    self.visitor.number(stored(Simple::Uint32, &item[..4]), 1);
-                    self.visitor.number(stored(Simple::Uint8, &item[4..]), 1);
-                    self.visitor.close();
+                    self.visitor.open(List::Parameters);
+                    self.plain_number(Simple::Uint32, &item[..4]);
+                    self.plain_number(Simple::Uint8, &item[4..]);
+                    self.visitor.close(List::Parameters);
                 }
             }
         }
-        self.visitor.close();
+        self.visitor.close(List::Array);
         Ok(inside.len())
+    }
+
+    fn plain_number(&mut self, simple: Simple, bytes: &[u8]) {
+        self.visitor
+            .number(&SimpleType::new(simple), stored(simple, bytes), bytes);
     }
 
     fn array(&mut self, array: &'a ArrayType, bytes: &[u8], at: usize) -> Walked {
@@ -218,7 +252,7 @@ impl<'a, V: Visitor> Walk<'a, V> {
         {
             return self.characters(array, simple, bytes, at);
         }
-        self.visitor.open();
+        self.visitor.open(List::Array);
         let end = if array.counted {
             self.counted_array(array, bytes, at)?
         } else {
@@ -228,7 +262,7 @@ impl<'a, V: Visitor> Walk<'a, V> {
             }
             end
         };
-        self.visitor.close();
+        self.visitor.close(List::Array);
         Ok(end)
     }
 
@@ -265,7 +299,10 @@ impl<'a, V: Visitor> Walk<'a, V> {
             self.take(bytes, at, array.least_count() as usize)?
         };
         if !array.allows(text.len()) {
-            return self.constraint(at, format!("{} elements are not allowed; {} are", text.len(), array.allowed()));
+            return self.constraint(
+                at,
+                format!("{} elements are not allowed; {} are", text.len(), array.allowed()),
+            );
         }
         if let Some(wrong) = text.iter().position(|byte| !simple.allows((*byte).into())) {
             self.path.push(Step::Element(wrong));
@@ -277,7 +314,7 @@ impl<'a, V: Visitor> Walk<'a, V> {
     }
 
     fn switch(&mut self, switch: &'a SwitchType, bytes: &[u8], at: usize) -> Walked {
-        self.visitor.open();
+        self.visitor.open(List::Parameters);
         self.path.push(Step::Name(&switch.key.name));
         let end = self.value(switch.key.ty, bytes, at)?;
         let Some(members) = switch.members(&bytes[at..end]) else {
@@ -285,7 +322,7 @@ impl<'a, V: Visitor> Walk<'a, V> {
         };
         self.path.pop();
         let end = self.members(members, bytes, end)?;
-        self.visitor.close();
+        self.visitor.close(List::Parameters);
         Ok(end)
     }
 }

@@ -1,0 +1,19 @@
+//! Load generator and scenarios for servers of the DoNet protocol: drives any of them from outside.
+//!
+//! [`net`] is the message loop that loads and scenarios share; [`peer`], [`internal`] and [`client`] are what a
+//! scenario speaks through; [`contract`] knows the DC file that it plays by; [`daemon`] starts a server of its own;
+//! [`session`] is a whole game session with its claims.
+
+#![forbid(unsafe_code)]
+
+pub mod client;
+pub mod contract;
+pub mod daemon;
+pub mod failure;
+pub mod internal;
+pub mod message;
+pub mod net;
+pub mod peer;
+pub mod session;
+
+pub use failure::Failure;

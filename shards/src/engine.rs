@@ -120,11 +120,6 @@ impl<S: Shard> Engine<S> {
         }
     }
 
-    /// Whether the application still wants to hear of a connection.
-    pub(crate) fn is_open(&self, connection: ConnectionId) -> bool {
-        self.receive.contains_key(&connection)
-    }
-
     pub(crate) fn counters(&mut self) -> &mut Counters {
         &mut self.counters
     }

@@ -41,7 +41,9 @@ pub fn run(file: &Path) -> Result<(), BootError> {
     }
     let contract = contract::load(&config.global)?;
     let placement = placement::choose(&config.shards)?;
-    surroundings::check(placement.shards()).map_err(refuse)?;
+    for note in surroundings::check(&config, placement.shards()).map_err(refuse)? {
+        tracing::warn!("{note}");
+    }
 
     let listeners = bind_listeners(&config, placement.shards())?;
     let mut event_loggers = Vec::new();
@@ -50,7 +52,6 @@ pub fn run(file: &Path) -> Result<(), BootError> {
     }
     let injector: Arc<OnceLock<Injector<External>>> = Arc::default();
     let databases = open_databases(&config, &contract, &injector)?;
-    let handles: Vec<EngineHandle> = databases.iter().map(Engine::handle).collect();
 
     let mut banner = Banner::new(&config, &contract.contract, &placement);
     for listener in &listeners {
@@ -67,7 +68,7 @@ pub fn run(file: &Path) -> Result<(), BootError> {
         config: Arc::new(config),
         contract: contract.contract.clone(),
         text: contract.text,
-        databases: handles,
+        databases: databases.clone(),
     };
     let shards = placement.shards();
     let placed = listeners.into_iter().map(|listener| Placed {
@@ -152,7 +153,7 @@ fn bind_listeners(config: &Config, shards: usize) -> Result<Vec<Listener>, BootE
         bind("message_director", LINK_LISTENER, LINK_ACCEPTOR, address)?;
     }
     for (index, agent) in config.client_agents.iter().enumerate() {
-        let home = crate::client_agent::pool_home(agent, shards);
+        let home = crate::client_agent::pool_home(&agent.channels, shards);
         bind("client_agent", client_listener(index as u8), home, agent.bind)?;
     }
     Ok(listeners)
@@ -162,7 +163,7 @@ fn open_databases(
     config: &Config,
     contract: &contract::Loaded,
     injector: &Arc<OnceLock<Injector<External>>>,
-) -> Result<Vec<Engine>, BootError> {
+) -> Result<Vec<EngineHandle>, BootError> {
     let mut databases = Vec::new();
     for (index, settings) in config.database_servers.iter().enumerate() {
         let injector = injector.clone();
@@ -173,10 +174,8 @@ fn open_databases(
                 injector.send(shard, External::Database { server, completion });
             }
         };
-        databases.push(
-            Engine::open(server, settings, contract.contract.clone(), contract.text, Box::new(complete))
-                .map_err(refuse)?,
-        );
+        databases
+            .push(Engine::open(server, settings, contract.contract.clone(), Box::new(complete)).map_err(refuse)?);
     }
     Ok(databases)
 }

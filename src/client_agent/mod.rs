@@ -38,6 +38,7 @@ use pool::Pool;
 use session::{End, Session};
 use settings::{Shared, micros};
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 /// Between the partitions of one daemon.
@@ -60,6 +61,12 @@ enum TimerKind {
     Heartbeat,
     Authentication,
     Interest,
+}
+
+/// Which executor runs the listener and the channel pool of an agent with this range: agents that name the same range
+/// share one pool.
+pub fn pool_home(channels: &RangeInclusive<Channel>, shards: usize) -> ShardId {
+    shard_of(*channels.start(), shards)
 }
 
 /// One executor's partition of every Client Agent of the daemon.
@@ -112,9 +119,8 @@ impl ClientAgents {
         first.and_then(|index| u8::try_from(index).ok()).unwrap_or(agent)
     }
 
-    /// Which executor runs the listener and the channel pool of an agent.
-    pub fn pool_home(&self, agent: u8) -> ShardId {
-        shard_of(*self.shared.agents[usize::from(agent)].config.channels.start(), self.shards)
+    fn pool_home(&self, agent: u8) -> ShardId {
+        pool_home(&self.shared.agents[usize::from(agent)].config.channels, self.shards)
     }
 
     /// The limits of a connection of this agent.

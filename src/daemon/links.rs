@@ -8,6 +8,7 @@ use crate::reason::Reason;
 use crate::wire::next_frame;
 use donet_shards::{Close, CloseCause, ConnectionId, ConnectionOptions, ShardId, Socket, Turn};
 use hashbrown::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// The links of one executor; on the acceptor also how many each executor has.
 #[derive(Debug)]
@@ -78,8 +79,27 @@ impl Daemon {
         Participant::Link { shard: turn.shard(), connection }
     }
 
+    /// [`Daemon::read_link`], whose panic ends the link and nothing else.
+    pub(super) fn read_link_contained(
+        &mut self,
+        connection: ConnectionId,
+        bytes: &[u8],
+        turn: &mut Turn<Self>,
+    ) -> usize {
+        let read = AssertUnwindSafe(|| self.read_link(connection, bytes, turn));
+        if let Ok(used) = catch_unwind(read) {
+            return used;
+        }
+        self.outbox.metrics.panics += 1;
+        tracing::error!(connection = connection.0, "a handler panicked; its link ends");
+        self.owners.remove(&connection);
+        turn.close(connection, Close::Now);
+        self.end_link(connection, Reason::InternalError, turn);
+        bytes.len()
+    }
+
     /// Handles every whole frame of `bytes`, up to what a subscription holds back. Returns how many bytes were used.
-    pub(super) fn read_link(&mut self, connection: ConnectionId, bytes: &[u8], turn: &mut Turn<Self>) -> usize {
+    fn read_link(&mut self, connection: ConnectionId, bytes: &[u8], turn: &mut Turn<Self>) -> usize {
         let participant = Self::participant(connection, turn);
         let mut used = 0;
         while let Some((body, length)) = next_frame(&bytes[used..]) {

@@ -208,7 +208,7 @@ impl Shard for Daemon {
     fn on_received(&mut self, connection: ConnectionId, bytes: &[u8], turn: &mut Turn<Self>) -> usize {
         self.outbox.now_us = turn.now_us();
         match self.owners.get(&connection) {
-            Some(Owner::Link) => self.read_link(connection, bytes, turn),
+            Some(Owner::Link) => self.read_link_contained(connection, bytes, turn),
             Some(Owner::Client) => {
                 let used = self.client_agents.on_received(connection, bytes, &mut self.outbox);
                 self.carry_out(turn);

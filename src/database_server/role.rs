@@ -64,7 +64,6 @@ impl DatabaseServer {
         };
         match parser.parse(requester, message_type, reader, datagram.frame()) {
             Parsed::Request(request) => {
-                out.metrics.database_requests += 1;
                 out.push(Action::Database { server: self.index, request });
             }
             Parsed::Refused { context, error } => self.refuse(requester, message_type, context, &error, out),

@@ -56,7 +56,6 @@ pub(super) const OTHER: u16 = 6;
 pub(super) const PLAIN: u16 = 7;
 pub(super) const NAME: u16 = 8;
 pub(super) const SCORE: u16 = 9;
-pub(super) const TITLE: u16 = 10;
 pub(super) const LEVEL: u16 = 20;
 pub(super) const COINS: u16 = 21;
 pub(super) const X: u16 = 22;

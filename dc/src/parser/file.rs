@@ -5,7 +5,7 @@ use crate::builder::{Import, Thing, Typedef};
 use crate::code::Code;
 use crate::diagnostic::Diagnostic;
 use crate::lexer::Token;
-use crate::names::{Symbol, Word};
+use crate::names::{Names, Symbol, Word};
 use crate::source::Span;
 
 impl Parser<'_> {
@@ -111,8 +111,11 @@ impl Parser<'_> {
         loop {
             match self.token {
                 Token::Name(name) => {
-                    if self.builder.keyword_set.insert(name) {
-                        self.builder.declared_keywords.push(name);
+                    let bit = Names::historical_bit(name).unwrap_or(0);
+                    if self.builder.keyword_set.insert(name) && bit & self.builder.known_historical == 0 {
+                        let text = self.names.text(name).clone();
+                        self.builder.known_keywords.push((name, text));
+                        self.builder.known_historical |= bit;
                     }
                     self.advance();
                 }
@@ -138,9 +141,10 @@ impl Parser<'_> {
         };
         let Some(name) = parsed.name else {
             if let Some(earlier) = self.builder.unnamed_typedef.replace(parsed.span) {
-                let diagnostic = Diagnostic::new(Code::DuplicateTypedef, parsed.span, "a second typedef without a name")
-                    .also(earlier, "the first is here")
-                    .help("name it after its type, or leave it out");
+                let diagnostic =
+                    Diagnostic::new(Code::DuplicateTypedef, parsed.span, "a second typedef without a name")
+                        .also(earlier, "the first is here")
+                        .help("name it after its type, or leave it out");
                 self.report(diagnostic);
             }
             self.builder.typedef_names.push((self.builder.empty_name.clone(), ty));

@@ -69,7 +69,9 @@ impl Connection {
         while !unsent.is_empty() {
             let slices: smallvec::SmallVec<[IoSlice<'_>; 32]> =
                 unsent.iter().take(GATHER_MAX).map(|bytes| IoSlice::new(bytes)).collect();
-            match (&*self.stream).write_vectored(&slices) {
+            let written = (&*self.stream).write_vectored(&slices);
+            drop(slices);
+            match written {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
                 Ok(mut sent) => {
                     *sends += 1;

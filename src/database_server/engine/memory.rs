@@ -6,6 +6,7 @@ use super::storage::{Change, Storage, StorageError, Table};
 use crate::wire::Doid;
 use bytes::Bytes;
 use std::collections::BTreeMap;
+use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 #[derive(Clone, Default)]
@@ -20,8 +21,8 @@ pub(in super::super) struct State {
     pub unreadable: bool,
     /// Number of keys in each write, and whether it was synced.
     pub writes: Vec<(usize, bool)>,
-    /// Syncs outside writes.
-    pub syncs: usize,
+    /// Told of every sync outside a write.
+    pub on_sync: Option<Sender<()>>,
 }
 
 impl MemoryStorage {
@@ -81,9 +82,11 @@ impl Storage for MemoryStorage {
     }
 
     fn sync(&mut self) -> Result<(), StorageError> {
-        let mut state = self.state();
+        let state = self.state();
         State::fails(state.disk_full, "disk full")?;
-        state.syncs += 1;
+        if let Some(on_sync) = &state.on_sync {
+            on_sync.send(()).expect("the test waits");
+        }
         Ok(())
     }
 

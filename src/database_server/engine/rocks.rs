@@ -271,6 +271,57 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_rocksdb_folder_of_another_program_is_refused_and_left_as_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        DB::open_default(folder.path()).unwrap().put(b"their", b"data").unwrap();
+        for _ in 0..2 {
+            let error = RocksStorage::open(folder.path()).err().unwrap();
+            assert!(matches!(error, EngineError::Foreign { .. }), "{error}");
+        }
+        let mut options = Options::default();
+        options.create_if_missing(true);
+        let folder = tempfile::tempdir().unwrap();
+        DB::open(&options, folder.path()).unwrap().create_cf("theirs", &options).unwrap();
+        let error = RocksStorage::open(folder.path()).err().unwrap();
+        assert!(error.to_string().contains("\"theirs\""), "{error}");
+    }
+
+    #[test]
+    fn a_creation_cut_short_is_finished() {
+        let folder = tempfile::tempdir().unwrap();
+        drop(DB::open_default(folder.path()).unwrap());
+        let storage = RocksStorage::open(folder.path()).unwrap();
+        assert_eq!(storage.get(Table::Objects, b"key"), Ok(None));
+    }
+
+    #[test]
+    fn a_write_is_whole_and_read_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut storage = RocksStorage::open(folder.path()).unwrap();
+        let change = |table, key: &[u8], value: Option<&[u8]>| Change {
+            table,
+            key: key.to_vec(),
+            value: value.map(Bytes::copy_from_slice),
+        };
+        let first = [0xff; 8];
+        let changes = [
+            change(Table::Objects, &first, Some(b"a")),
+            change(Table::Objects, b"aaaabbbb", Some(b"")),
+            change(Table::Objects, b"aaaacccc", Some(b"c")),
+            change(Table::Objects, b"aaabbbbb", Some(b"d")),
+            change(Table::Meta, b"aaaabbbb", Some(b"meta")),
+        ];
+        storage.write(&changes, true).unwrap();
+        storage.write(&[change(Table::Objects, b"aaaacccc", None)], false).unwrap();
+        storage.sync().unwrap();
+        storage.recover().unwrap();
+        let found = storage.scan(Table::Objects, *b"aaaa").unwrap();
+        assert_eq!(found, [(b"aaaabbbb".to_vec(), Bytes::new())]);
+        assert_eq!(storage.scan(Table::Objects, [0xff; 4]).unwrap(), [(first.to_vec(), Bytes::from_static(b"a"))]);
+        assert_eq!(storage.get(Table::Meta, b"aaaabbbb"), Ok(Some(Bytes::from_static(b"meta"))));
+    }
+
+    #[test]
     fn a_line_of_proc_locks_names_the_holder() {
         let line = "7: POSIX  ADVISORY  WRITE 4242 fe:01:131090 0 EOF";
         assert_eq!(lock_of_inode(line, 131_090), Some(4242));

@@ -1,0 +1,22 @@
+# The commands of this project; `make help` lists them.
+.DEFAULT_GOAL := help
+.PHONY: run test test-deps bench help
+
+run: ## Install what is missing, build, and start a daemon with all roles: config/dev.toml
+	@.ci/setup build
+	@.ci/cargo build --bin donetd
+	@[ ! -f "$$HOME/.cargo/env" ] || . "$$HOME/.cargo/env"; exec cargo run --quiet --bin donetd -- config/dev.toml
+
+test: ## Install what is missing, build, and run all tests; those that lack a real program are listed
+	@.ci/setup build
+	@.ci/test
+
+test-deps: ## Install the real programs that some tests use
+	@.ci/setup test
+
+bench: ## Run the benchmarks of the hot paths
+	@.ci/setup build
+	@.ci/cargo bench --workspace --profile dev
+
+help: ## List these commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -1,0 +1,316 @@
+//! The tool: `check`, `hash`, `show`, `pack`, `unpack`, `diff`. The binary `donet-dc` and `donetd dc` both run [`run`].
+//!
+//! Decides: arguments, output and exit codes. The only part of the crate that reads files. Exit codes: 0 done (for `diff`:
+//! no difference), 1 refused (for `diff`: they differ), 2 wrong usage or an unreadable file.
+
+mod batch;
+mod render;
+mod show;
+
+use crate::contract::{Contract, Field, Options};
+use crate::diff::diff;
+use crate::source::Source;
+use crate::value_error::TextPolicy;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+const REFUSED: u8 = 1;
+const USAGE: u8 = 2;
+
+/// Check, hash, inspect and compare DC files, and pack and unpack values of their fields.
+#[derive(Parser)]
+#[command(name = "donet-dc", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    reading: Reading,
+}
+
+#[derive(Args)]
+struct Reading {
+    /// Panda3D's dc-multiple-inheritance off
+    #[arg(long, global = true)]
+    no_multiple_inheritance: bool,
+    /// Panda3D's dc-virtual-inheritance off
+    #[arg(long, global = true)]
+    no_virtual_inheritance: bool,
+    /// Panda3D's dc-sort-inheritance-by-file off
+    #[arg(long, global = true)]
+    no_sort_inheritance_by_file: bool,
+    /// One `file:line:column: error[code]: message` per mistake, without source lines
+    #[arg(long, global = true)]
+    plain: bool,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Read files in order as one contract and report every mistake
+    Check {
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
+    /// Print the 32-bit hash that clients and servers compare
+    Hash {
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
+    /// List classes, structs and fields with their numbers, types, keywords and defaults
+    Show {
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+        /// One JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Pack a value written in DC syntax; prints hex
+    Pack {
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+        /// The field and the value
+        #[arg(long, num_args = 2, value_names = ["CLASS.FIELD", "LITERAL"], allow_hyphen_values = true)]
+        #[arg(required_unless_present = "batch", conflicts_with = "batch")]
+        field: Vec<String>,
+        /// JSON objects from standard input, one per line, each answered by one line
+        #[arg(long)]
+        batch: bool,
+        /// What strings may hold when a line of the batch unpacks
+        #[arg(long, value_enum, default_value_t = Text::Bytes)]
+        text: Text,
+    },
+    /// Unpack hex; prints the value in DC syntax
+    Unpack {
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+        /// The field and the packed bytes in hex
+        #[arg(long, num_args = 2, value_names = ["CLASS.FIELD", "HEX"])]
+        #[arg(required_unless_present = "batch", conflicts_with = "batch")]
+        field: Vec<String>,
+        /// JSON objects from standard input, one per line, each answered by one line
+        #[arg(long)]
+        batch: bool,
+        /// What strings may hold
+        #[arg(long, value_enum, default_value_t = Text::Bytes)]
+        text: Text,
+    },
+    /// Say what a change of contract means: `diff OLD NEW`, or `diff OLD… --new NEW…` for several files each
+    Diff {
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+        /// The files of the new contract
+        #[arg(long, num_args = 1..)]
+        new: Vec<PathBuf>,
+    },
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Text {
+    Bytes,
+    Ascii,
+    Utf8,
+}
+
+impl From<Text> for TextPolicy {
+    fn from(text: Text) -> Self {
+        match text {
+            Text::Bytes => TextPolicy::Bytes,
+            Text::Ascii => TextPolicy::Ascii,
+            Text::Utf8 => TextPolicy::Utf8,
+        }
+    }
+}
+
+/// Why the tool ends early: what to say on standard error, and the exit code.
+struct Failure {
+    message: String,
+    code: u8,
+}
+
+impl Failure {
+    fn usage(message: impl Into<String>) -> Self {
+        Failure {
+            message: message.into(),
+            code: USAGE,
+        }
+    }
+
+    fn refused(message: impl Into<String>) -> Self {
+        Failure {
+            message: message.into(),
+            code: REFUSED,
+        }
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Failure::usage(format!("cannot write the result: {error}"))
+    }
+}
+
+/// Runs the tool. The first argument is the program's name, as in `std::env::args_os`.
+pub fn run(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> ExitCode {
+    let arguments = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { USAGE } else { 0 });
+        }
+    };
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    let done = execute(&arguments, &mut out).and_then(|code| {
+        out.flush()?;
+        Ok(code)
+    });
+    match done {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => {
+            eprintln!("{}", failure.message.trim_end());
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+fn execute(arguments: &Arguments, out: &mut impl Write) -> Result<u8, Failure> {
+    let reading = &arguments.reading;
+    match &arguments.command {
+        Command::Check { files } => {
+            let contract = reading.contract(files)?;
+            let classes = contract.classes().count();
+            let structs = contract.classes_and_structs().count() - classes;
+            writeln!(
+                out,
+                "ok: {classes} classes, {structs} structs, hash {:#010x}",
+                contract.hash()
+            )?;
+        }
+        Command::Hash { files } => writeln!(out, "{:#010x}", reading.contract(files)?.hash())?,
+        Command::Show { files, json } => {
+            let contract = reading.contract(files)?;
+            if *json {
+                writeln!(out, "{}", show::json(&contract, files))?;
+            } else {
+                show::text(&contract, out)?;
+            }
+        }
+        Command::Pack {
+            files,
+            field,
+            batch,
+            text,
+        } => {
+            let contract = reading.contract(files)?;
+            match &field[..] {
+                [name, literal] if !batch => {
+                    let packed = find_field(&contract, name)?.pack_literal(literal.as_str());
+                    let source = [Source::new("value", literal.as_str())];
+                    let packed = packed.map_err(|errors| reading.refusal(&errors, &source))?;
+                    writeln!(out, "{}", hex(&packed))?;
+                }
+                _ => batch::run(&contract, (*text).into(), out)?,
+            }
+        }
+        Command::Unpack {
+            files,
+            field,
+            batch,
+            text,
+        } => {
+            let contract = reading.contract(files)?;
+            match &field[..] {
+                [name, digits] if !batch => {
+                    let field = find_field(&contract, name)?;
+                    let bytes = unhex(digits).map_err(Failure::usage)?;
+                    let value = field.format(&bytes, (*text).into());
+                    let value = value.map_err(|error| Failure::refused(format!("error: {error}")))?;
+                    writeln!(out, "{value}")?;
+                }
+                _ => batch::run(&contract, (*text).into(), out)?,
+            }
+        }
+        Command::Diff { files, new } => {
+            let (old, new) = match (&files[..], &new[..]) {
+                ([old, new], []) => (std::slice::from_ref(old), std::slice::from_ref(new)),
+                (old, new) if !new.is_empty() => (old, new),
+                _ => return Err(Failure::usage("error: diff takes OLD NEW, or OLD… --new NEW…")),
+            };
+            let trouble = |failure: Failure| Failure::usage(failure.message);
+            let old = reading.contract(old).map_err(trouble)?;
+            let new = reading.contract(new).map_err(trouble)?;
+            let found = diff(&old, &new);
+            writeln!(out, "{found}")?;
+            return Ok(u8::from(!found.is_empty()));
+        }
+    }
+    Ok(0)
+}
+
+impl Reading {
+    fn options(&self) -> Options {
+        Options {
+            multiple_inheritance: !self.no_multiple_inheritance,
+            sort_inheritance_by_file: !self.no_sort_inheritance_by_file,
+            virtual_inheritance: !self.no_virtual_inheritance,
+        }
+    }
+
+    fn contract(&self, files: &[PathBuf]) -> Result<Contract, Failure> {
+        let mut sources = Vec::new();
+        for file in files {
+            let text = std::fs::read(file);
+            let text =
+                text.map_err(|error| Failure::usage(format!("error: cannot read {}: {error}", file.display())))?;
+            sources.push(Source::new(file.display().to_string(), text));
+        }
+        Contract::parse(&sources, &self.options()).map_err(|errors| self.refusal(&errors, &sources))
+    }
+
+    fn refusal(&self, errors: &crate::Diagnostics, sources: &[Source]) -> Failure {
+        let text = if self.plain {
+            format!("{errors}")
+        } else {
+            render::render(errors, sources)
+        };
+        let count = errors.as_slice().len();
+        let plural = if count == 1 { "" } else { "s" };
+        Failure::refused(format!("{}\n{count} error{plural}", text.trim_end()))
+    }
+}
+
+/// `Class.field`, of a class or struct.
+fn find_field<'a>(contract: &'a Contract, name: &str) -> Result<&'a Field, Failure> {
+    let Some((class, field)) = name.split_once('.') else {
+        return Err(Failure::usage(format!(
+            "error: `{name}` is not of the form Class.field"
+        )));
+    };
+    batch::find_field(contract, class, field).map_err(|message| Failure::usage(format!("error: {message}")))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        text.push(DIGITS[usize::from(byte >> 4)] as char);
+        text.push(DIGITS[usize::from(byte & 15)] as char);
+    }
+    text
+}
+
+/// Blanks between digits are allowed.
+fn unhex(text: &str) -> Result<Vec<u8>, String> {
+    let digits = text.chars().filter(|digit| !digit.is_ascii_whitespace());
+    let digits: Option<Vec<u8>> = digits
+        .map(|digit| digit.to_digit(16).map(|digit| digit as u8))
+        .collect();
+    match digits {
+        Some(digits) if digits.len().is_multiple_of(2) => {
+            Ok(digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect())
+        }
+        Some(_) => Err("error: an odd number of hex digits".to_owned()),
+        None => Err("error: packed bytes are written as hex digits, such as 0f00ec".to_owned()),
+    }
+}

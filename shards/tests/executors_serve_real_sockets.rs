@@ -1,0 +1,209 @@
+//! Executors under glommio, over real sockets: what the simulator cannot show.
+
+use bytes::Bytes;
+use donet_shards::runtime::{Executors, Placed, Placement, start};
+use donet_shards::{
+    Close, CloseCause, ConnectionId, ConnectionOptions, Input, ListenerId, Shard, ShardId, Socket, Turn,
+};
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
+
+/// Ends a test that hangs; no test waits for it.
+const HANG: Duration = Duration::from_secs(60);
+
+/// Passes connections around: executor 0 accepts, the next executor in turn serves. What a connection sends goes to every
+/// executor, each of which sends it on to the serving one, which writes it: one echo per executor.
+struct Relay {
+    next: usize,
+    options: ConnectionOptions,
+    ended: Sender<CloseCause>,
+}
+
+enum Talk {
+    Adopt(Socket),
+    Spread { home: ShardId, connection: ConnectionId, bytes: Vec<u8> },
+    Echo { connection: ConnectionId, bytes: Vec<u8> },
+}
+
+enum Order {
+    Stop,
+    /// Write so many bytes to every connection that ever was.
+    Flood(usize),
+}
+
+impl Shard for Relay {
+    type Message = Talk;
+    type External = Order;
+    type Timer = ();
+
+    fn on_start(&mut self, _: &mut Turn<Self>) {}
+
+    fn on_message(&mut self, _: ShardId, message: Talk, turn: &mut Turn<Self>) {
+        match message {
+            Talk::Adopt(socket) => {
+                turn.attach(socket, self.options);
+            }
+            Talk::Spread { home, connection, bytes } => turn.send(home, Talk::Echo { connection, bytes }),
+            Talk::Echo { connection, bytes } => turn.write(connection, bytes.into()),
+        }
+    }
+
+    fn on_received(&mut self, connection: ConnectionId, bytes: &[u8], turn: &mut Turn<Self>) -> usize {
+        if bytes == b"bye" {
+            turn.write(connection, Bytes::from_static(b"farewell"));
+            turn.close(connection, Close::Linger { us: 5_000_000 });
+            return bytes.len();
+        }
+        for shard in 0..turn.shards() as u16 {
+            let home = turn.shard();
+            turn.send(ShardId(shard), Talk::Spread { home, connection, bytes: bytes.to_vec() });
+        }
+        bytes.len()
+    }
+
+    fn on_input(&mut self, input: Input<Order, ()>, turn: &mut Turn<Self>) {
+        match input {
+            Input::Accepted { socket, .. } => {
+                self.next = (self.next + 1) % turn.shards();
+                turn.send(ShardId(self.next as u16), Talk::Adopt(socket));
+            }
+            Input::Closed { cause, .. } => self.ended.send(cause).unwrap(),
+            Input::External(Order::Stop) => turn.stop(),
+            Input::External(Order::Flood(bytes)) => {
+                for connection in 1..=16 {
+                    turn.write(ConnectionId(connection), vec![7; bytes].into());
+                }
+            }
+            Input::Timer(()) => {}
+        }
+    }
+}
+
+struct Running {
+    executors: Executors<Order>,
+    address: SocketAddr,
+    shards: usize,
+    ended: Receiver<CloseCause>,
+}
+
+impl Running {
+    fn start(shards: usize, options: ConnectionOptions) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let address = listener.local_addr().unwrap();
+        let placed = vec![Placed { shard: ShardId(0), value: (ListenerId(0), listener) }];
+        let (tell, ended) = channel();
+        let executors = start::<Relay, _>(&Placement::Unpinned(shards), placed, |_, _| {
+            let ended = tell.clone();
+            move || Relay { next: 0, options, ended }
+        })
+        .unwrap();
+        Self { executors, address, shards, ended }
+    }
+
+    fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.address).unwrap();
+        stream.set_read_timeout(Some(HANG)).unwrap();
+        stream
+    }
+
+    fn stop(self) {
+        for shard in 0..self.shards as u16 {
+            self.executors.injector().send(ShardId(shard), Order::Stop);
+        }
+        assert_eq!(self.executors.join(), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn every_executor_takes_part_and_all_end_in_order() {
+    for shards in [1, 2, 4] {
+        let running = Running::start(shards, ConnectionOptions::default());
+        let mut clients: Vec<TcpStream> = (0..8).map(|_| running.connect()).collect();
+        for (number, client) in clients.iter_mut().enumerate() {
+            client.write_all(&[number as u8; 3]).unwrap();
+        }
+        for (number, client) in clients.iter_mut().enumerate() {
+            let mut echoes = vec![0; 3 * shards];
+            client.read_exact(&mut echoes).unwrap();
+            assert_eq!(echoes, vec![number as u8; 3 * shards]);
+        }
+        drop(clients);
+        for _ in 0..8 {
+            assert_eq!(running.ended.recv_timeout(HANG), Ok(CloseCause::EndOfFile));
+        }
+        running.stop();
+    }
+}
+
+#[test]
+fn what_a_full_socket_leaves_over_arrives_in_order() {
+    let running = Running::start(1, ConnectionOptions::default());
+    let mut client = running.connect();
+    let sent: Vec<u8> = (0..20_000_000_u32).map(|index| (index % 251) as u8).collect();
+    let mut writer = client.try_clone().unwrap();
+    let copy = sent.clone();
+    let writing = std::thread::spawn(move || writer.write_all(&copy).unwrap());
+    let mut received = vec![0; sent.len()];
+    client.read_exact(&mut received).unwrap();
+    writing.join().unwrap();
+    assert!(received == sent);
+    running.stop();
+}
+
+#[test]
+fn last_words_arrive_although_the_peer_still_sends() {
+    let running = Running::start(2, ConnectionOptions::default());
+    let mut client = running.connect();
+    client.write_all(b"bye").unwrap();
+    let mut words = [0; 8];
+    client.read_exact(&mut words).unwrap();
+    assert_eq!(&words, b"farewell");
+    client.write_all(&[1; 100_000]).unwrap();
+    assert_eq!(client.read(&mut [0; 1]).unwrap(), 0, "the server has shut down writing, and discards");
+    client.shutdown(Shutdown::Both).unwrap();
+    running.stop();
+}
+
+#[test]
+fn a_peer_that_does_not_read_costs_itself_only() {
+    let options = ConnectionOptions { write_budget_bytes: 1 << 20, write_timeout_us: 0 };
+    let running = Running::start(1, options);
+    let mut stalled = running.connect();
+    stalled.write_all(b"x").unwrap();
+    stalled.read_exact(&mut [0; 1]).unwrap();
+    running.executors.injector().send(ShardId(0), Order::Flood(64 << 20));
+    assert_eq!(running.ended.recv_timeout(HANG), Ok(CloseCause::WriteBudget));
+    let mut other = running.connect();
+    other.write_all(b"still here").unwrap();
+    let mut echo = [0; 10];
+    other.read_exact(&mut echo).unwrap();
+    assert_eq!(&echo, b"still here");
+    running.stop();
+}
+
+#[test]
+fn a_peer_that_takes_nothing_for_too_long_is_dropped() {
+    let options = ConnectionOptions { write_budget_bytes: 0, write_timeout_us: 50_000 };
+    let running = Running::start(1, options);
+    let mut stalled = running.connect();
+    stalled.write_all(b"x").unwrap();
+    stalled.read_exact(&mut [0; 1]).unwrap();
+    running.executors.injector().send(ShardId(0), Order::Flood(64 << 20));
+    assert_eq!(running.ended.recv_timeout(HANG), Ok(CloseCause::WriteTimeout));
+    // What was under way arrives, then the end.
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        match stalled.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(_) => {}
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+                break;
+            }
+        }
+    }
+    running.stop();
+}
