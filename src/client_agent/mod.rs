@@ -10,12 +10,13 @@
 //! * [`cluster_message`]: what the cluster may send to a session, decoded once for all sessions that it reaches.
 //! * [`objects`]: tables of what a session knows.
 //! * [`visibility`]: entering, moving, leaving, ownership.
-//! * [`interest`]: opening and closing of zones.
+//! * [`interest_tables`] and [`interest`]: opening and closing of zones.
 //! * [`settings`]: what sessions share, and their limits.
 
 mod client_message;
 mod cluster_message;
 mod interest;
+mod interest_tables;
 mod objects;
 mod pool;
 mod session;

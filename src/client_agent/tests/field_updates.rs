@@ -161,7 +161,8 @@ fn ca_23_sendable_fields_are_replaced_and_cleared() {
 fn ca_24_values_are_checked_to_their_bounds() {
     let mut fixture = Fixture::new();
     let (level, say) = (fixture.avatar_field("setLevel"), fixture.avatar_field("say"));
-    let cases: [(u16, &[u8], Option<(u16, Reason)>); 10] = [
+    type Refusal = Option<(u16, Reason)>;
+    let cases: [(u16, &[u8], Refusal); 10] = [
         (level, &[0], None),
         (level, &[100], None),
         (level, &[101], Some((127, Reason::FieldConstraint))),
