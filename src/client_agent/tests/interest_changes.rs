@@ -223,3 +223,44 @@ fn a_session_object_in_a_zone_that_closes_ends_the_session() {
     let seen = fixture.remove_interest(client, 1);
     assert_eq!(ejected(&seen), (153, Reason::SessionObjectDeleted));
 }
+
+#[test]
+fn a_reopened_zone_belongs_to_the_new_operation_while_the_old_one_goes_on() {
+    let mut fixture = Fixture::new();
+    let client = fixture.established();
+    let class = fixture.class("Avatar");
+    let first = fixture.begin_interest(client, 1, PARENT, &[7, 8, 9]);
+    fixture.send(client, add_interest(5, 2, PARENT, &[8, 9]));
+    fixture.remove_interest(client, 1);
+    let second = fixture.begin_interest(client, 3, PARENT, &[7]);
+    fixture.snapshot(client, first, 3001, PARENT, 7);
+    assert_eq!(fixture.count(client, first, 1), [done(client, 1, 1), done(client, 5, 2)], "what was asked before");
+    assert_eq!(fixture.enter(client, 3002, PARENT, 7), [], "zone 7 is still being opened");
+    let expected = [done(client, 3, 3), entered(client, 3002, PARENT, 7, class)];
+    assert_eq!(fixture.count(client, second, 0), expected);
+}
+
+#[test]
+fn a10_an_object_that_moved_on_from_a_closed_zone_does_not_enter_there() {
+    let mut fixture = Fixture::new();
+    let client = fixture.established();
+    let class = fixture.class("Avatar");
+    let context = fixture.begin_interest(client, 1, PARENT, &[7, 8]);
+    fixture.snapshot(client, context, AVATAR, PARENT, 7);
+    fixture.moved(client, AVATAR, (PARENT, 8), (PARENT, 7));
+    fixture.enter(client, AVATAR, PARENT, 8);
+    fixture.send(client, add_interest(5, 1, PARENT, &[8]));
+    let expected = [done(client, 1, 1), done(client, 5, 1), entered(client, AVATAR, PARENT, 8, class)];
+    assert_eq!(fixture.count(client, context, 1), expected);
+}
+
+#[test]
+fn a_snapshot_entry_of_a_visible_object_is_counted_and_corrects_its_location() {
+    let mut fixture = Fixture::new();
+    let client = fixture.established();
+    fixture.enter(client, AVATAR, PARENT, 6);
+    let context = fixture.begin_interest(client, 1, PARENT, &[7]);
+    fixture.snapshot(client, context, AVATAR, PARENT, 7);
+    assert_eq!(fixture.count(client, context, 1), [done(client, 1, 1)]);
+    assert_eq!(fixture.remove_interest(client, 1), [leaving(client, AVATAR), zone_7_closed(), done(client, 99, 1)]);
+}
