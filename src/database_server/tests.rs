@@ -271,6 +271,7 @@ fn db_4_an_exhausted_pool_answers_zero_until_an_object_is_deleted() {
     world.send(t::DBSERVER_OBJECT_DELETE, args().u32(FIRST + 4));
     assert_eq!(world.create(AVATAR, 0, args()), FIRST + 4);
     assert_eq!(world.create(AVATAR, 0, args()), 0);
+    assert_eq!(world.out.metrics.database_failures, 2, "an operator has to know");
 }
 
 #[test]
