@@ -4,7 +4,7 @@
 //! answer that it has got; the parent compares the lines with what it finds in the folder.
 
 use super::super::operation::{DatabaseCompletion, FieldValues, Operation, Outcome};
-use super::super::tests::{AVATAR, CONTRACT, FIRST, NAME, X, Y, contract, settings};
+use super::super::tests_world::{AVATAR, CONTRACT, FIRST, NAME, X, Y, contract, settings};
 use super::tests::{create, request};
 use super::tests_folder::Folder;
 use super::{Engine, EngineError};
