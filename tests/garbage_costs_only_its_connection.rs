@@ -57,8 +57,7 @@ impl Stage {
         let context = self.number();
         link.publish(&[numbers::DATABASE], t::DBSERVER_OBJECT_GET_ALL, &Payload::new().u32(context).u32(999));
         let answer = Payload::new().u32(context).u8(0);
-        let answer =
-            Message::internal(&[link.channel()], numbers::DATABASE, t::DBSERVER_OBJECT_GET_ALL_RESP, &answer);
+        let answer = Message::internal(&[link.channel()], numbers::DATABASE, t::DBSERVER_OBJECT_GET_ALL_RESP, &answer);
         link.expect_message("the database's answer", &answer)
     }
 
@@ -222,7 +221,11 @@ fn on_the_client_agent() -> Result<(), Failure> {
         ("a goodbye", client_frame(t::CLIENT_DISCONNECT, &[]), 107),
         ("an unknown message", client_frame(MessageType(65_535), &[0; 30]), 107),
         ("half a hello", client_frame(t::CLIENT_HELLO, &hello[..5]), 109),
-        ("a hello with a version longer than its frame", client_frame(t::CLIENT_HELLO, &[0, 0, 0, 0, 255, 255, 1]), 109),
+        (
+            "a hello with a version longer than its frame",
+            client_frame(t::CLIENT_HELLO, &[0, 0, 0, 0, 255, 255, 1]),
+            109,
+        ),
         ("a hello and more", client_frame(t::CLIENT_HELLO, &hello.clone().u8(0)), 106),
         ("the largest frame there is", frame(&[0xff; 65_535]), 107),
     ];

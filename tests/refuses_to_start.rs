@@ -1,6 +1,8 @@
 //! Surroundings in which the daemon cannot work: it says what is wrong and where, ends by itself, and with a status
 //! that a service manager takes for a failure.
 
+mod support;
+
 use donet_perf::Failure;
 use donet_perf::daemon::{Daemon, Setup};
 use std::net::{TcpListener, UdpSocket};
@@ -41,11 +43,6 @@ fn line_of(text: &str, part: &str) -> String {
     let before = text.split(part).next().expect("there is always a first part");
     assert_ne!(before.len(), text.len(), "{part:?} is not there");
     (before.lines().count().max(1)).to_string()
-}
-
-/// A test that cannot be tried here; `make test` counts these lines.
-fn skipped(test: &str, reason: &str) {
-    println!("skipped: {test}: {reason}");
 }
 
 #[test]
@@ -89,9 +86,9 @@ fn when_another_daemon_has_the_database() -> Result<(), Failure> {
 #[test]
 fn when_a_key_is_misspelt() -> Result<(), Failure> {
     let mut setup = Setup::new(1)?;
-    setup.after = "[admin]\nbnid = \"127.0.0.1:0\"".to_owned();
-    let line = line_of(&setup.config(), "bnid");
-    is_refused(&setup, &["daemon.toml", &line, "bnid", "bind"])
+    setup.replace.push(("log_level", "log_levle".to_owned()));
+    let line = line_of(&setup.config(), "log_levle");
+    is_refused(&setup, &["daemon.toml", &line, "log_levle", "log_level"])
 }
 
 #[test]
@@ -181,7 +178,7 @@ fn is_there(program: &str) -> bool {
 #[test]
 fn when_io_uring_is_not_permitted() -> Result<(), Failure> {
     if !is_there("python3") {
-        skipped("when_io_uring_is_not_permitted", "there is no python3");
+        support::skip("when_io_uring_is_not_permitted", "python3");
         return Ok(());
     }
     let setup = Setup::new(2)?;
@@ -198,7 +195,7 @@ fn when_io_uring_is_not_permitted() -> Result<(), Failure> {
 #[test]
 fn when_memlock_is_too_low() -> Result<(), Failure> {
     if !is_there("prlimit") || !is_there("setpriv") {
-        skipped("when_memlock_is_too_low", "there is no prlimit or no setpriv");
+        support::skip("when_memlock_is_too_low", "prlimit or setpriv");
         return Ok(());
     }
     let setup = Setup::new(2)?;

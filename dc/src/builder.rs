@@ -137,7 +137,11 @@ impl Builder {
             self.numbers_used += 1;
             return Some(self.numbers_used - 1);
         }
-        let inherited: usize = entry.bases.iter().map(|base| self.classes[*base as usize].inherited.len()).sum();
+        let inherited: usize = entry
+            .bases
+            .iter()
+            .map(|base| self.classes[*base as usize].inherited.len())
+            .sum();
         Some(inherited + entry.own.len())
     }
 

@@ -223,7 +223,8 @@ fn total_weight_refused(builder: &Builder) -> Option<Diagnostic> {
     for field in &builder.fields {
         total = total.saturating_add(builder.types.node(field.ty).weight);
         if total > DEFAULT_WEIGHT_TOTAL_MAX {
-            let message = format!("the defaults of all fields together need more than {DEFAULT_WEIGHT_TOTAL_MAX} bytes");
+            let message =
+                format!("the defaults of all fields together need more than {DEFAULT_WEIGHT_TOTAL_MAX} bytes");
             let diagnostic = Diagnostic::new(Code::Limit, field.span, message);
             return Some(diagnostic.help("no such values fit messages; allow fewer elements"));
         }
@@ -292,7 +293,11 @@ fn make_class(
         number: entry.number.unwrap_or(NO_NUMBER),
         name: entry.name.clone(),
         is_struct: entry.is_struct,
-        base_names: entry.bases.iter().map(|base| entries[*base as usize].name.clone()).collect(),
+        base_names: entry
+            .bases
+            .iter()
+            .map(|base| entries[*base as usize].name.clone())
+            .collect(),
         ancestors,
         own,
         constructor: entry.constructor.map(|index| fields[index as usize].clone()),
@@ -442,7 +447,9 @@ impl Field {
     #[cold]
     fn explain(&self, bytes: &[u8], policy: TextPolicy) -> ValueError {
         let mut walk = Walk::new(&self.types, &self.name, policy, Nobody);
-        walk.value(self.ty, bytes, 0).err().unwrap_or_else(|| self.unexplained())
+        walk.value(self.ty, bytes, 0)
+            .err()
+            .unwrap_or_else(|| self.unexplained())
     }
 
     /// The quick check refused and the slow one did not: a fault of this crate, which must not let the value pass.

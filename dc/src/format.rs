@@ -53,7 +53,11 @@ impl Visitor for Printer {
             Stored::Unsigned(value) => real_texts(value as f64 / divisor),
             Stored::Real(value) => real_texts(value / divisor),
         };
-        match candidates.into_iter().flatten().find(|text| packs_to(simple, text, bytes)) {
+        match candidates
+            .into_iter()
+            .flatten()
+            .find(|text| packs_to(simple, text, bytes))
+        {
             Some(text) => self.out.push_str(&text),
             None => {
                 let _ = write_hex(&mut self.out, bytes);

@@ -199,7 +199,10 @@ impl Hasher<'_> {
             self.int(truncated(modulus * f64::from(simple.divisor)));
         }
         if simple.simple == Simple::Float64 {
-            let bounds = simple.real_ranges.iter().map(|(low, high)| (truncated(*low), truncated(*high)));
+            let bounds = simple
+                .real_ranges
+                .iter()
+                .map(|(low, high)| (truncated(*low), truncated(*high)));
             self.ranges(simple.real_ranges.len(), bounds);
         } else {
             let bounds = simple.ranges.iter().map(|(low, high)| (*low as u32, *high as u32));

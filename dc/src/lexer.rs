@@ -203,7 +203,11 @@ fn number(rest: &[u8]) -> Lexed {
         return (digits.len(), token);
     }
     // Few numbers are real: look for the dot before asking nom about all the parts of one.
-    let digits_end = rest.iter().skip(1).position(|byte| !byte.is_ascii_digit()).map_or(rest.len(), |at| at + 1);
+    let digits_end = rest
+        .iter()
+        .skip(1)
+        .position(|byte| !byte.is_ascii_digit())
+        .map_or(rest.len(), |at| at + 1);
     if rest[0] == b'.' || rest.get(digits_end) == Some(&b'.') {
         if let Ok((_, digits)) = real(rest) {
             return (digits.len(), Ok(Token::Real(real_value(digits))));
@@ -288,11 +292,7 @@ fn quoted(rest: &[u8]) -> Lexed {
     let message = "this quoted text is not closed on its line".to_owned();
     (
         line.max(1),
-        Err((
-            Code::UnclosedText,
-            message,
-            Some("write a newline inside text as \\n"),
-        )),
+        Err((Code::UnclosedText, message, Some("write a newline inside text as \\n"))),
     )
 }
 
@@ -309,7 +309,10 @@ fn hex(rest: &[u8]) -> Lexed {
             let stop = |byte: &u8| matches!(byte, b'>' | b'\n' | b';');
             let end = rest.iter().position(stop).unwrap_or(rest.len());
             let closed = rest.get(end) == Some(&b'>');
-            refuse(end + usize::from(closed), "hex bytes that are not closed or hold something else")
+            refuse(
+                end + usize::from(closed),
+                "hex bytes that are not closed or hold something else",
+            )
         }
     }
 }
@@ -317,9 +320,17 @@ fn hex(rest: &[u8]) -> Lexed {
 fn strange(rest: &[u8]) -> Lexed {
     if rest.starts_with(b"\xef\xbb\xbf") {
         let message = "a byte order mark is no token".to_owned();
-        return (3, Err((Code::Character, message, Some("save the file without a byte order mark"))));
+        return (
+            3,
+            Err((
+                Code::Character,
+                message,
+                Some("save the file without a byte order mark"),
+            )),
+        );
     }
-    let is_strange = |byte: &&u8| !(**byte == b'\t' || **byte == b'\n' || **byte == b'\r' || (b' '..0x7f).contains(*byte));
+    let is_strange =
+        |byte: &&u8| !(**byte == b'\t' || **byte == b'\n' || **byte == b'\r' || (b' '..0x7f).contains(*byte));
     let run = rest.iter().take_while(is_strange).count().max(1);
     let message = match rest[0] {
         byte @ 0x21..=0x7e => format!("the character {:?} starts no token", byte as char),
@@ -359,9 +370,9 @@ pub(crate) fn decode_text(token: &[u8]) -> Vec<u8> {
 
 fn digits(rest: &[u8], base: u32, most: usize, is_digit: impl Fn(u8) -> bool) -> (u8, usize) {
     let used = rest.iter().take(most).take_while(|byte| is_digit(**byte)).count();
-    let value = rest[..used]
-        .iter()
-        .fold(0, |value, digit| value * base + (*digit as char).to_digit(16).unwrap_or(0));
+    let value = rest[..used].iter().fold(0, |value, digit| {
+        value * base + (*digit as char).to_digit(16).unwrap_or(0)
+    });
     (value as u8, used)
 }
 

@@ -11,7 +11,15 @@ pub(crate) struct Symbol(pub u32);
 
 /// The nine keywords that need no declaration, in the order of their bits.
 pub(crate) const HISTORICAL: [&str; 9] = [
-    "required", "broadcast", "ownrecv", "ram", "db", "clsend", "clrecv", "ownsend", "airecv",
+    "required",
+    "broadcast",
+    "ownrecv",
+    "ram",
+    "db",
+    "clsend",
+    "clrecv",
+    "ownsend",
+    "airecv",
 ];
 
 /// Reserved words: first those of declarations, then the type names in the order of [`crate::simple::Simple::ALL`].
@@ -133,9 +141,7 @@ fn distance(left: &[u8], right: &[u8]) -> usize {
         for j in 1..=right.len() {
             let same = left[i - 1].eq_ignore_ascii_case(&right[j - 1]);
             let mut best = rows[(i - 1) * width + j - 1] + usize::from(!same);
-            best = best
-                .min(rows[(i - 1) * width + j] + 1)
-                .min(rows[i * width + j - 1] + 1);
+            best = best.min(rows[(i - 1) * width + j] + 1).min(rows[i * width + j - 1] + 1);
             if i > 1 && j > 1 && left[i - 1] == right[j - 2] && left[i - 2] == right[j - 1] {
                 best = best.min(rows[(i - 2) * width + j - 2] + 1);
             }

@@ -101,7 +101,11 @@ impl Types {
         match items.next() {
             None => Ok(()),
             Some(item) => {
-                let message = format!("{} takes {} items, and {given} are written", called(name), members.len());
+                let message = format!(
+                    "{} takes {} items, and {given} are written",
+                    called(name),
+                    members.len()
+                );
                 fault(Code::ValueCount, item, message)
             }
         }
@@ -130,13 +134,7 @@ impl Types {
         self.pack_members(members, name, item, items.len(), rest, out)
     }
 
-    fn pack_array<'a, I: Item>(
-        &self,
-        array: &ArrayType,
-        name: &str,
-        item: &'a I,
-        out: &mut Vec<u8>,
-    ) -> Packed<'a, I> {
+    fn pack_array<'a, I: Item>(&self, array: &ArrayType, name: &str, item: &'a I, out: &mut Vec<u8>) -> Packed<'a, I> {
         let start = out.len();
         if array.counted {
             out.extend_from_slice(&[0, 0]);
@@ -200,11 +198,19 @@ fn holds_characters(simple: Simple) -> bool {
 }
 
 fn check_character<'a, I: Item>(simple: &SimpleType, name: &str, item: &'a I, byte: u8) -> Packed<'a, I> {
-    let value = if simple.simple == Simple::Int8 { i128::from(byte as i8) } else { i128::from(byte) };
+    let value = if simple.simple == Simple::Int8 {
+        i128::from(byte as i8)
+    } else {
+        i128::from(byte)
+    };
     if simple.allows(value) {
         return Ok(());
     }
-    let message = format!("the character {value} is outside {}, which allows {}", called(name), simple.allowed());
+    let message = format!(
+        "the character {value} is outside {}, which allows {}",
+        called(name),
+        simple.allowed()
+    );
     fault(Code::ValueOutOfRange, item, message)
 }
 
@@ -296,9 +302,18 @@ fn pack_text<'a, I: Item>(simple: &SimpleType, name: &str, item: &'a I, out: &mu
     Ok(())
 }
 
-pub(crate) fn pack_number<'a, I: Item>(simple: &SimpleType, name: &str, item: &'a I, out: &mut Vec<u8>) -> Packed<'a, I> {
+pub(crate) fn pack_number<'a, I: Item>(
+    simple: &SimpleType,
+    name: &str,
+    item: &'a I,
+    out: &mut Vec<u8>,
+) -> Packed<'a, I> {
     let refuse = |written: String| {
-        let message = format!("{written} is outside {}, which allows {}", called(name), simple.allowed());
+        let message = format!(
+            "{written} is outside {}, which allows {}",
+            called(name),
+            simple.allowed()
+        );
         fault(Code::ValueOutOfRange, item, message)
     };
     let size = simple.simple.number_size().unwrap_or(0);

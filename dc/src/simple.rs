@@ -56,9 +56,26 @@ impl Simple {
 
     pub fn name(self) -> &'static str {
         const NAMES: [&str; 20] = [
-            "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float64", "string", "blob",
-            "blob32", "int16array", "int32array", "uint16array", "uint32array", "int8array", "uint8array",
-            "uint32uint8array", "char",
+            "int8",
+            "int16",
+            "int32",
+            "int64",
+            "uint8",
+            "uint16",
+            "uint32",
+            "uint64",
+            "float64",
+            "string",
+            "blob",
+            "blob32",
+            "int16array",
+            "int32array",
+            "uint16array",
+            "uint32array",
+            "int8array",
+            "uint8array",
+            "uint32uint8array",
+            "char",
         ];
         NAMES[self as usize]
     }
@@ -266,7 +283,11 @@ impl SimpleType {
             if self.simple == Simple::Float64 {
                 let divisor = f64::from(self.divisor);
                 let range = (low.as_real() * divisor, high.as_real() * divisor);
-                if !self.real_ranges.iter().any(|other| range.0 <= other.1 && other.0 <= range.1) {
+                if !self
+                    .real_ranges
+                    .iter()
+                    .any(|other| range.0 <= other.1 && other.0 <= range.1)
+                {
                     self.real_ranges.push(range);
                 }
             } else {
@@ -293,7 +314,11 @@ impl SimpleType {
 
     /// A range keeps NaN out, as it compares with nothing.
     pub fn allows_real(&self, value: f64) -> bool {
-        self.real_ranges.is_empty() || self.real_ranges.iter().any(|(low, high)| *low <= value && value <= *high)
+        self.real_ranges.is_empty()
+            || self
+                .real_ranges
+                .iter()
+                .any(|(low, high)| *low <= value && value <= *high)
     }
 
     /// What the range says, for messages.

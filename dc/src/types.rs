@@ -46,9 +46,19 @@ impl ArrayType {
         let ranges: Vec<String> = self
             .counts
             .iter()
-            .map(|(low, high)| if low == high { low.to_string() } else { format!("{low} to {high}") })
+            .map(|(low, high)| {
+                if low == high {
+                    low.to_string()
+                } else {
+                    format!("{low} to {high}")
+                }
+            })
             .collect();
-        if ranges.is_empty() { "any number".to_owned() } else { ranges.join(" or ") }
+        if ranges.is_empty() {
+            "any number".to_owned()
+        } else {
+            ranges.join(" or ")
+        }
     }
 }
 
@@ -222,7 +232,10 @@ impl Types {
             total.size = sum(total.size, node.size);
             total.believed_size = sum(total.believed_size, node.believed_size);
             total.has_default |= self.parameter_has_default(member);
-            let weight = member.default.as_ref().map_or(node.weight, |bytes| 1 + bytes.len() as u64);
+            let weight = member
+                .default
+                .as_ref()
+                .map_or(node.weight, |bytes| 1 + bytes.len() as u64);
             total.weight = total.weight.saturating_add(weight);
             total.depth = total.depth.max(node.depth);
         }
@@ -231,7 +244,11 @@ impl Types {
 
     fn measure_switch(&self, switch: &SwitchType) -> Measures {
         let mut whole = self.total(std::slice::from_ref(&switch.key));
-        let lists = switch.cases.iter().map(|case| &case.members).chain(switch.default.as_ref());
+        let lists = switch
+            .cases
+            .iter()
+            .map(|case| &case.members)
+            .chain(switch.default.as_ref());
         let totals: Vec<Measures> = lists.map(|members| self.total(members)).collect();
         let mut heaviest = 0;
         for total in &totals {
@@ -241,7 +258,10 @@ impl Types {
         }
         whole.weight = whole.weight.saturating_add(heaviest);
         whole.size = sum(whole.size, common(totals.iter().map(|total| total.size)));
-        whole.believed_size = sum(whole.believed_size, common(totals.iter().map(|total| total.believed_size)));
+        whole.believed_size = sum(
+            whole.believed_size,
+            common(totals.iter().map(|total| total.believed_size)),
+        );
         // Only a default and no case label: Panda3D calls it fixed only if there is nothing in it at all.
         if switch.cases.is_empty() && switch.default.is_some() && whole.believed_size != Some(0) {
             whole.believed_size = None;

@@ -1,5 +1,5 @@
 //! Every vector file, malformed input and snippet: accepted or refused as Panda3D does, with its hash under all eight
-//! settings of the configuration switches. What differs on purpose is named in one table in `vectors/mod.rs`.
+//! settings of the configuration switches. What differs on purpose is named in one table in `support/mod.rs`.
 
 mod support;
 
@@ -12,7 +12,11 @@ fn every_vector_file_has_its_hash_under_all_eight_settings() {
     for entry in manifest["entries"].as_array().unwrap() {
         let sources = sources(entry);
         if entry["all_objects_valid"] == false {
-            assert!(Contract::parse(&sources, &Options::default()).is_err(), "{}", entry["files"]);
+            assert!(
+                Contract::parse(&sources, &Options::default()).is_err(),
+                "{}",
+                entry["files"]
+            );
             continue;
         }
         for (setting, expected) in entry["hash_variants"].as_object().unwrap() {

@@ -8,12 +8,19 @@ use crate::message::Payload;
 use donet::wire::{Doid, Zone};
 use donet_dc::{Class, Contract, Field, FieldKind, Keywords, Options, Source, TextPolicy};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::rc::Rc;
 
 /// A parsed contract, shared by everything that needs names of it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Names {
     contract: Rc<Contract>,
+}
+
+impl fmt::Debug for Names {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Names of the contract {:08x}", self.hash())
+    }
 }
 
 /// One field of one class, with the values that it takes.

@@ -56,8 +56,9 @@ pub struct Setup {
     pub database: PathBuf,
     /// The contract's text.
     pub contract: String,
-    /// Lines put in front of everything, and behind: for configurations that are wrong on purpose.
-    pub before: String,
+    /// Passages of the configuration and what stands there instead, and lines behind everything: for configurations
+    /// that are wrong on purpose.
+    pub replace: Vec<(&'static str, String)>,
     pub after: String,
 }
 
@@ -90,7 +91,7 @@ impl Setup {
             client_agent: "127.0.0.1:0".to_owned(),
             event_logger: event_logger.to_string(),
             contract: EXAMPLE_DC.to_owned(),
-            before: String::new(),
+            replace: Vec::new(),
             after: String::new(),
         })
     }
@@ -123,16 +124,18 @@ impl Setup {
     }
 
     /// The text of the configuration.
+    ///
+    /// # Panics
+    /// When a passage to be replaced is not there.
     pub fn config(&self) -> String {
-        let Self { shards, message_director, client_agent, event_logger, before, after, .. } = self;
+        let Self { shards, message_director, client_agent, event_logger, replace, after, .. } = self;
         let (channel_min, channel_max) = numbers::CLIENT_CHANNELS.into_inner();
         let (generate_min, generate_max) = numbers::STORED_DOIDS.into_inner();
         let (version, uberdog) = (numbers::VERSION, numbers::LOGIN_MANAGER);
         let (state_server, database) = (numbers::STATE_SERVER, numbers::DATABASE);
         let directory = self.database.display();
-        format!(
-            r#"{before}
-[daemon]
+        let config = format!(
+            r#"[daemon]
 name = "session"
 log_level = "info"
 
@@ -183,7 +186,11 @@ bind = "{event_logger}"
 output = "events"
 {after}
 "#
-        )
+        );
+        replace.iter().fold(config, |config, (passage, instead)| {
+            assert!(config.contains(passage), "the configuration has no {passage:?}");
+            config.replace(passage, instead)
+        })
     }
 
     /// Writes configuration and contract into the folder.

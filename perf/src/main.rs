@@ -32,7 +32,7 @@ struct SessionArguments {
     #[arg(long, value_name = "HOST:PORT", requires = "server")]
     client: Option<String>,
     /// The version string that its Client Agent asks for.
-    #[arg(long, value_name = "TEXT", requires = "server", default_value = "v1.0.0")]
+    #[arg(long, value_name = "TEXT", requires = "server", default_value = "dev")]
     client_version: String,
     /// The daemon to start, instead of the one beside this program.
     #[arg(long, value_name = "PATH")]

@@ -41,7 +41,9 @@ pub fn run(file: &Path) -> Result<(), BootError> {
     }
     let contract = contract::load(&config.global)?;
     let placement = placement::choose(&config.shards)?;
-    surroundings::check(placement.shards()).map_err(refuse)?;
+    for note in surroundings::check(&config, placement.shards()).map_err(refuse)? {
+        tracing::warn!("{note}");
+    }
 
     let listeners = bind_listeners(&config, placement.shards())?;
     let mut event_loggers = Vec::new();

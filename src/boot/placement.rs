@@ -46,7 +46,8 @@ fn parse_list(list: &str) -> Option<Vec<usize>> {
     let mut cpus = Vec::new();
     for part in list.split(',') {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
-        cpus.extend(first.trim().parse().ok()?..=last.trim().parse().ok()?);
+        let number = |text: &str| text.trim().parse::<usize>().ok();
+        cpus.extend(number(first)?..=number(last)?);
     }
     Some(cpus)
 }

@@ -70,7 +70,6 @@ pub fn pool_home(channels: &RangeInclusive<Channel>, shards: usize) -> ShardId {
 }
 
 /// One executor's partition of every Client Agent of the daemon.
-#[derive(Debug)]
 pub struct ClientAgents {
     shared: Shared,
     shard: ShardId,

@@ -104,7 +104,6 @@ impl ZoneRanges {
 }
 
 /// What all sessions of this executor share, read-only.
-#[derive(Debug)]
 pub(super) struct Shared {
     pub(super) contract: Arc<Contract>,
     pub(super) text: TextPolicy,

@@ -95,7 +95,7 @@ impl DatabaseStateServer {
             self.refuse(incoming, format_args!("class {class_id} is not in the contract"), out);
             return Ok(());
         };
-        match self.read_overrides(&mut payload, class) {
+        match self.read_overrides(&mut payload, class, out.now_us) {
             Ok(overrides) => {
                 let sender = self.settings.db_channel;
                 let wanted = Wanted { parent, zone, sender, class: Some(class_id), overrides };
@@ -125,18 +125,25 @@ impl DatabaseStateServer {
     }
 
     /// Reads the OTHER section of an activation. Unlike that of a creation it may hold `required` fields.
-    fn read_overrides(&self, payload: &mut Reader, class: &Class) -> Result<BTreeMap<u16, Vec<u8>>, StoredRefused> {
+    fn read_overrides(
+        &mut self,
+        payload: &mut Reader,
+        class: &Class,
+        now_us: u64,
+    ) -> Result<BTreeMap<u16, Vec<u8>>, StoredRefused> {
         let mut overrides = BTreeMap::new();
         for _ in 0..payload.u16()? {
             let id = payload.u16()?;
             let Some(field) = class.field(id) else {
-                tracing::warn!(class = class.name(), field = id, "the rest of OTHER is ignored: no such field");
+                let line =
+                    format_args!("OTHER is ignored from field {id} on, which class {} does not have", class.name());
+                self.refusals.note(now_us, line);
                 break;
             };
             let refused =
                 |error| StoredRefused::Value { class: class.name().to_owned(), field: field.name().to_owned(), error };
             if !field.keywords().intersects(Keywords::RAM | Keywords::REQUIRED) {
-                tracing::warn!(class = class.name(), field = field.name(), "not stored: neither ram nor required");
+                tracing::debug!(class = class.name(), field = field.name(), "not stored: neither ram nor required");
                 payload.take(field.skip(payload.rest()).map_err(refused)?)?;
                 continue;
             }
@@ -294,7 +301,7 @@ impl DatabaseStateServer {
         let (Some(class), Some(layout)) = (self.contract.class(stored.class), self.layouts.get(stored.class)) else {
             unreachable!("read_stored has looked the class up");
         };
-        let mut given = stored.given.clone();
+        let mut given: SmallVec<[Option<&[u8]>; 32]> = stored.given.iter().copied().collect();
         for (index, (slot, value)) in layout.slots().iter().zip(&mut given).enumerate() {
             if let Some(overriding) = overrides.get(&slot.field) {
                 *value = Some(overriding);

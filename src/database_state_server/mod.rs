@@ -10,6 +10,7 @@
 //! It acts for the doid that a message names in its payload, and only if the message is addressed to that doid's
 //! channel: otherwise what happens would depend on the executor that owns the channel.
 
+mod following;
 mod loading;
 mod reads;
 mod requests;
@@ -99,10 +100,13 @@ impl DatabaseStateServer {
         if from == self.participant() {
             return;
         }
+        if self.settings.follow_database {
+            self.follow(datagram, state_server, out);
+        }
         let mut doids: SmallVec<[Doid; 4]> = datagram
             .recipients()
             .filter_map(|recipient| Doid::try_from(recipient).ok())
-            .filter(|&doid| self.owns(doid) && shard_of(doid.into(), out.shards) == out.shard)
+            .filter(|&doid| self.is_home(doid, out))
             .collect();
         doids.sort_unstable();
         doids.dedup();
@@ -118,6 +122,11 @@ impl DatabaseStateServer {
                 role.fail_load(timer.doid, "the database has not answered in time", state_server, out);
             });
         }
+    }
+
+    /// Whether this partition acts for a doid.
+    fn is_home(&self, doid: Doid, out: &Outbox) -> bool {
+        self.owns(doid) && shard_of(doid.into(), out.shards) == out.shard
     }
 
     fn participant(&self) -> Participant {
@@ -143,7 +152,8 @@ impl DatabaseStateServer {
         let Ok((sender, message_type, payload)) = datagram.message() else { return };
         let incoming = Incoming { doid, sender, message_type, payload };
         self.contain(doid, out, |role, out| {
-            let is_loading = role.loads.contains_key(&doid);
+            // One that was created by other means meanwhile has handled the message already.
+            let is_loading = role.loads.contains_key(&doid) && !state_server.is_live(doid);
             let handled = match message_type {
                 t::DBSERVER_OBJECT_GET_FIELD_RESP | t::DBSERVER_OBJECT_GET_FIELDS_RESP => {
                     role.on_fields_reply(&incoming, out)

@@ -30,18 +30,22 @@ const REFUSALS_NOTED_EVERY: Duration = Duration::from_secs(1);
 
 /// Why an Event Logger cannot start.
 #[derive(Debug, thiserror::Error)]
-#[error("the Event Logger cannot listen on UDP {address}: {source}; {}", remedy(.source))]
+#[error("event_logger: cannot listen on UDP {address}: {}", why(.source))]
 pub struct BindError {
     pub address: SocketAddr,
     pub source: io::Error,
 }
 
-fn remedy(error: &io::Error) -> &'static str {
+fn why(error: &io::Error) -> String {
     match error.kind() {
-        ErrorKind::AddrInUse => "is another donetd running? `ss -lunp` shows who has the port",
-        ErrorKind::AddrNotAvailable => "no interface of this machine has that address: see `ip address`",
-        ErrorKind::PermissionDenied => "ports below 1024 need CAP_NET_BIND_SERVICE",
-        _ => "see `bind` in [services.event_logger]",
+        ErrorKind::AddrInUse => {
+            "the address is in use. Is another donetd running? `ss -lunp` shows who has the port".into()
+        }
+        ErrorKind::AddrNotAvailable => {
+            "no interface of this machine has that address; `ip address` shows those there are".into()
+        }
+        ErrorKind::PermissionDenied => "ports below 1024 need a privilege: CAP_NET_BIND_SERVICE".into(),
+        _ => error.to_string(),
     }
 }
 

@@ -17,6 +17,8 @@ pub struct Creation {
     pub parent: Doid,
     pub zone: Zone,
     pub values: Values,
+    /// The field of OTHER that the class does not have: what came behind it was ignored.
+    pub ended_by: Option<u16>,
 }
 
 /// Why an object is not created.
@@ -67,13 +69,14 @@ pub fn read_creation(
             .map_err(|error| refused(FieldRefusal::value(field, error)))?;
         *value = Some(payload.take(used)?);
     }
+    let mut ended_by = None;
     if with_other {
-        read_other(&mut payload, class, partition, &mut given).map_err(|stop| match stop {
+        ended_by = read_other(&mut payload, class, partition, &mut given).map_err(|stop| match stop {
             OtherRefused::Truncated(error) => CreationRefused::Truncated(error),
             OtherRefused::Field(refusal) => refused(refusal),
         })?;
     }
-    Ok(Creation { doid, class: class_id, parent, zone, values: Values::new(&given) })
+    Ok(Creation { doid, class: class_id, parent, zone, values: Values::new(&given), ended_by })
 }
 
 enum OtherRefused {
@@ -88,19 +91,18 @@ impl From<Truncated> for OtherRefused {
 }
 
 /// Reads an OTHER section. A field that is not `ram` is skipped, a molecular field stands for its parts, the last of two
-/// values counts, and a field that the class does not have ends the section.
+/// values counts, and a field that the class does not have ends the section: it is returned.
 fn read_other<'a>(
     payload: &mut Reader<'a>,
     class: &Class,
     partition: &Partition,
     given: &mut GivenValues<'a>,
-) -> Result<(), OtherRefused> {
+) -> Result<Option<u16>, OtherRefused> {
     let layout = partition.layout(class.id());
     for _ in 0..payload.u16()? {
         let id = payload.u16()?;
         let Some(field) = class.field(id) else {
-            tracing::warn!(class = class.name(), field = id, "the rest of OTHER is ignored: no such field");
-            break;
+            return Ok(Some(id));
         };
         let refused = |error| OtherRefused::Field(FieldRefusal::value(field, error));
         if !field.keywords().contains(Keywords::RAM) {
@@ -125,5 +127,5 @@ fn read_other<'a>(
             rest = after;
         }
     }
-    Ok(())
+    Ok(None)
 }

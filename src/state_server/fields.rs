@@ -120,6 +120,18 @@ impl Object {
         }
     }
 
+    /// The database has changed a field, or deleted it.
+    pub fn refresh(&mut self, id: u16, value: Option<&[u8]>, partition: &Partition) {
+        let (class, layout) = (partition.class(self.class), partition.layout(self.class));
+        let (Some(field), Some(slot)) = (class.field(id), layout.slot_of(id)) else { return };
+        match value {
+            Some(value) if field.validate(value, partition.text).is_ok() => self.values.set(slot, value),
+            Some(_) => tracing::debug!(doid = self.doid, field = field.name(), "a value of the database is ignored"),
+            None if layout.is_required(slot) => self.values.set(slot, field.default_value()),
+            None => self.values.unset(slot),
+        }
+    }
+
     /// Who hears of a change to a field with these keywords. AI and owner do not hear of their own.
     pub fn update_recipients(&self, keywords: Keywords, sender: Channel) -> Recipients {
         let mut recipients = Recipients::new();

@@ -23,7 +23,7 @@ mod tests;
 mod values;
 
 pub(crate) use fields::parts;
-pub(crate) use layout::{ClassLayout, Filter, Layouts};
+pub(crate) use layout::{Filter, Layouts};
 pub use parent::QueriedZones;
 pub(crate) use refusals::RefusalLog;
 pub use values::Values;
@@ -106,7 +106,15 @@ impl StateServer {
                 let exists = |doid| self.objects.contains_key(&doid);
                 match creation::read_creation(payload, with_other, &mut self.partition, exists) {
                     Ok(new) => {
-                        let creation::Creation { doid, class, parent, zone, values } = new;
+                        let creation::Creation { doid, class, parent, zone, values, ended_by } = new;
+                        if let Some(field) = ended_by {
+                            let class = self.partition.class_name(class);
+                            let line = format_args!(
+                                "{message_type} of object {doid} from {sender}: OTHER is ignored from field {field} on, \
+                                 which class {class} does not have"
+                            );
+                            self.partition.refusals.note(out.now_us, line);
+                        }
                         self.activate(Activation { doid, class, parent, zone, values, sender }, out);
                     }
                     Err(refusal) => {
@@ -146,7 +154,8 @@ impl StateServer {
             return false;
         }
         if crate::wire::is_reserved_doid(doid) {
-            tracing::warn!(doid, sender, "an object is created with a reserved doid");
+            let line = format_args!("object {doid} of {sender} has a reserved doid");
+            self.partition.refusals.note(out.now_us, line);
         }
         let partition = &mut self.partition;
         let object = self.objects.entry(doid).insert(Object::new(doid, class, values)).into_mut();
@@ -168,7 +177,7 @@ impl StateServer {
         for recipient in datagram.recipients() {
             let low = recipient as u32;
             if recipient < CHILDREN_CHANNELS {
-                matched.extend(self.objects.contains_key(&low).then_some(low));
+                matched.push(low);
             } else if recipient < 2 * CHILDREN_CHANNELS {
                 matched.extend(self.partition.children.of(low));
             }
@@ -280,6 +289,16 @@ impl StateServer {
             contained(out, Participant::Object(doid), |out| object.annihilate(doid.into(), true, out));
         }
         self.forget(doid, out);
+    }
+
+    /// Replaces a stored value of a live object, or takes it away, because the database has done so: nobody is told. A
+    /// required field falls back to its default. What the contract does not allow is ignored.
+    pub(crate) fn refresh(&mut self, doid: Doid, field: u16, value: Option<&[u8]>, out: &mut Outbox) {
+        let Some(object) = self.objects.get_mut(&doid) else { return };
+        let partition = &self.partition;
+        if contained(out, Participant::Object(doid), |_| object.refresh(field, value, partition)).is_none() {
+            self.end_after_panic(doid, out);
+        }
     }
 
     /// Who sees an object, if it is live here.

@@ -179,7 +179,7 @@ impl Object {
         let context = { incoming.payload }.u32()?;
         let mut zones: Vec<Zone> = self.children.iter().flat_map(|children| children.active_zones()).collect();
         if zones.len() > ACTIVE_ZONES_MAX {
-            tracing::warn!(doid = self.doid, zones = zones.len(), "more active zones than an answer can name");
+            tracing::debug!(doid = self.doid, zones = zones.len(), "more active zones than an answer can name");
             zones.truncate(ACTIVE_ZONES_MAX);
         }
         let mut answer = context.to_le_bytes().to_vec();

@@ -22,7 +22,12 @@ impl RefusalLog {
     /// the sender, as far as they are known.
     pub fn refuse(&mut self, out: &mut Outbox, line: impl Display) {
         out.metrics.object_messages_refused += 1;
-        if let Some(suppressed) = self.admit(out.now_us) {
+        self.note(out.now_us, line);
+    }
+
+    /// Writes a line about something odd that was accepted, unless the window is full.
+    pub fn note(&mut self, now_us: u64, line: impl Display) {
+        if let Some(suppressed) = self.admit(now_us) {
             tracing::warn!(suppressed, "{line}");
         }
     }

@@ -286,8 +286,13 @@ impl World {
         for recipient in datagram.recipients() {
             match recipient {
                 CONTROL | ALL_STATE_SERVERS => is_control = true,
-                0..=0xffff_ffff => _ = reached.insert(shard_of(recipient, shards).index()),
+                0..=0xffff_ffff => {
+                    reached.insert(shard_of(recipient, shards).index());
+                }
                 0x1_0000_0000..=0x1_ffff_ffff => reached.extend(0..shards),
+                0x2_0000_0000..=0x2_ffff_ffff => {
+                    reached.insert(shard_of(recipient & 0xffff_ffff, shards).index());
+                }
                 _ => {}
             }
         }

@@ -181,7 +181,11 @@ fn execute(arguments: &Arguments, out: &mut impl Write) -> Result<u8, Failure> {
             let contract = reading.contract(files)?;
             let classes = contract.classes().count();
             let structs = contract.classes_and_structs().count() - classes;
-            writeln!(out, "ok: {classes} classes, {structs} structs, hash {:#010x}", contract.hash())?;
+            writeln!(
+                out,
+                "ok: {classes} classes, {structs} structs, hash {:#010x}",
+                contract.hash()
+            )?;
         }
         Command::Hash { files } => writeln!(out, "{:#010x}", reading.contract(files)?.hash())?,
         Command::Show { files, json } => {
@@ -192,7 +196,12 @@ fn execute(arguments: &Arguments, out: &mut impl Write) -> Result<u8, Failure> {
                 show::text(&contract, out)?;
             }
         }
-        Command::Pack { files, field, batch, text } => {
+        Command::Pack {
+            files,
+            field,
+            batch,
+            text,
+        } => {
             let contract = reading.contract(files)?;
             match &field[..] {
                 [name, literal] if !batch => {
@@ -204,7 +213,12 @@ fn execute(arguments: &Arguments, out: &mut impl Write) -> Result<u8, Failure> {
                 _ => batch::run(&contract, (*text).into(), out)?,
             }
         }
-        Command::Unpack { files, field, batch, text } => {
+        Command::Unpack {
+            files,
+            field,
+            batch,
+            text,
+        } => {
             let contract = reading.contract(files)?;
             match &field[..] {
                 [name, digits] if !batch => {
@@ -247,14 +261,19 @@ impl Reading {
         let mut sources = Vec::new();
         for file in files {
             let text = std::fs::read(file);
-            let text = text.map_err(|error| Failure::usage(format!("error: cannot read {}: {error}", file.display())))?;
+            let text =
+                text.map_err(|error| Failure::usage(format!("error: cannot read {}: {error}", file.display())))?;
             sources.push(Source::new(file.display().to_string(), text));
         }
         Contract::parse(&sources, &self.options()).map_err(|errors| self.refusal(&errors, &sources))
     }
 
     fn refusal(&self, errors: &crate::Diagnostics, sources: &[Source]) -> Failure {
-        let text = if self.plain { format!("{errors}") } else { render::render(errors, sources) };
+        let text = if self.plain {
+            format!("{errors}")
+        } else {
+            render::render(errors, sources)
+        };
         let count = errors.as_slice().len();
         let plural = if count == 1 { "" } else { "s" };
         Failure::refused(format!("{}\n{count} error{plural}", text.trim_end()))
@@ -264,7 +283,9 @@ impl Reading {
 /// `Class.field`, of a class or struct.
 fn find_field<'a>(contract: &'a Contract, name: &str) -> Result<&'a Field, Failure> {
     let Some((class, field)) = name.split_once('.') else {
-        return Err(Failure::usage(format!("error: `{name}` is not of the form Class.field")));
+        return Err(Failure::usage(format!(
+            "error: `{name}` is not of the form Class.field"
+        )));
     };
     batch::find_field(contract, class, field).map_err(|message| Failure::usage(format!("error: {message}")))
 }
@@ -282,7 +303,9 @@ fn hex(bytes: &[u8]) -> String {
 /// Blanks between digits are allowed.
 fn unhex(text: &str) -> Result<Vec<u8>, String> {
     let digits = text.chars().filter(|digit| !digit.is_ascii_whitespace());
-    let digits: Option<Vec<u8>> = digits.map(|digit| digit.to_digit(16).map(|digit| digit as u8)).collect();
+    let digits: Option<Vec<u8>> = digits
+        .map(|digit| digit.to_digit(16).map(|digit| digit as u8))
+        .collect();
     match digits {
         Some(digits) if digits.len().is_multiple_of(2) => {
             Ok(digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect())

@@ -141,9 +141,10 @@ impl Parser<'_> {
         };
         let Some(name) = parsed.name else {
             if let Some(earlier) = self.builder.unnamed_typedef.replace(parsed.span) {
-                let diagnostic = Diagnostic::new(Code::DuplicateTypedef, parsed.span, "a second typedef without a name")
-                    .also(earlier, "the first is here")
-                    .help("name it after its type, or leave it out");
+                let diagnostic =
+                    Diagnostic::new(Code::DuplicateTypedef, parsed.span, "a second typedef without a name")
+                        .also(earlier, "the first is here")
+                        .help("name it after its type, or leave it out");
                 self.report(diagnostic);
             }
             self.builder.typedef_names.push((self.builder.empty_name.clone(), ty));

@@ -46,6 +46,10 @@ impl Parser<'_> {
 
     /// What follows the name of a type that was read already.
     pub(super) fn rest_of_parameter(&mut self, ty: TypeId, start: Span) -> Parsed<ReadParameter> {
+        // A misspelt type word was reported; what decorates it is no second mistake.
+        while ty == TypeId::INVALID && (self.at(b'(') || self.at(b'/') || self.at(b'%')) {
+            self.decoration(&mut SimpleType::new(Simple::Float64), true)?;
+        }
         self.refuse_decoration("a decoration belongs to a type word such as int16, inside the typedef or struct")?;
         let mut brackets = Vec::new();
         self.brackets(&mut brackets)?;
@@ -125,8 +129,7 @@ impl Parser<'_> {
             Token::Mark(b'/') => "a divisor",
             _ => "a modulus",
         };
-        let diagnostic =
-            Diagnostic::new(Code::Decoration, self.span, format!("{what} cannot stand here")).help(help);
+        let diagnostic = Diagnostic::new(Code::Decoration, self.span, format!("{what} cannot stand here")).help(help);
         Err(self.report(diagnostic))
     }
 
@@ -154,6 +157,10 @@ impl Parser<'_> {
     }
 
     fn unknown_type(&mut self, name: Symbol, span: Span) {
+        // The rest of the word starts no token, which was reported.
+        if self.token == Token::Bad {
+            return;
+        }
         let text = self.names.text(name).clone();
         let candidates = self
             .builder
@@ -163,7 +170,9 @@ impl Parser<'_> {
             .map(|name| &**self.names.text(*name))
             .chain(Simple::ALL.iter().map(|simple| simple.name()));
         let hint = match &*text {
-            "float32" | "float" | "double" => Some("real numbers are float64, or integers with a divisor such as int16/10".to_owned()),
+            "float32" | "float" | "double" => {
+                Some("real numbers are float64, or integers with a divisor such as int16/10".to_owned())
+            }
             "bool" => Some("write uint8(0,1)".to_owned()),
             _ => Self::did_you_mean(&text, candidates),
         };
@@ -226,17 +235,17 @@ impl Parser<'_> {
         while self.accept(b',') {
             self.range(&mut ranges)?;
         }
-        self.expect(b')', "to close the range").map_err(|stop| self.hint_at_range(stop))?;
+        self.expect(b')', "to close the range")
+            .map_err(|stop| self.hint_at_range(stop))?;
         Ok(ranges)
     }
 
     /// The two spellings that look right and are not (spec 3.6).
     fn hint_at_range(&mut self, stop: Stop) -> Stop {
         let is_range = matches!(self.token, Token::Signed(_) | Token::Name(_) | Token::Uint(_));
-        if is_range
-            && let Some(diagnostic) = self.diagnostics.pop()
-        {
-            self.diagnostics.push(diagnostic.help("write blanks around the hyphen of a range: (-5 - 0), (0x1 - 0xf)"));
+        if is_range && let Some(diagnostic) = self.diagnostics.pop() {
+            self.diagnostics
+                .push(diagnostic.help("write blanks around the hyphen of a range: (-5 - 0), (0x1 - 0xf)"));
         }
         stop
     }

@@ -90,7 +90,9 @@ impl Parser<'_> {
             let message = "the key of a switch takes no keywords";
             return Err(self.error(Code::KeywordNotAllowed, self.span, message));
         }
-        let text = read.name.map_or(self.builder.empty_name.clone(), |name| self.names.text(name).clone());
+        let text = read
+            .name
+            .map_or(self.builder.empty_name.clone(), |name| self.names.text(name).clone());
         let key = Parameter {
             name: text,
             ty: read.ty,
@@ -190,7 +192,9 @@ impl Parser<'_> {
             let message = format!("the cases of a switch may hold {SWITCH_MEMBERS_MAX} members together");
             return Err(self.error(Code::Limit, read.span, message));
         }
-        let text = read.name.map_or(self.builder.empty_name.clone(), |name| self.names.text(name).clone());
+        let text = read
+            .name
+            .map_or(self.builder.empty_name.clone(), |name| self.names.text(name).clone());
         if let Some(name) = read.name {
             self.check_member_name(body, name, read.name_span, key_name);
         }

@@ -127,7 +127,8 @@ impl Stage {
         let is_own = self.setup.is_some();
         self.step(1, progress, None, |_| objects::play(&mut world))?;
         self.step(2, progress, None, |_| login::play(&mut world, &version, &mut events))?;
-        self.step(3, progress, None, |_| view::play(&mut world))?;
+        let left_out = (!is_own).then_some("walks led by the client, because not every daemon lets clients relocate");
+        self.step(3, progress, left_out, |_| view::play(&mut world, is_own))?;
         self.step(4, progress, None, |_| view::play_eject(&mut world, &mut events))?;
         let left_out = (!is_own).then_some("SIGKILL and restart, because the daemon is not the session's own");
         self.step(5, progress, left_out, |stage| {

@@ -16,11 +16,11 @@ const VIEWS: [[Zone; 2]; 3] = [[1, 2], [1, 2], [2, 3]];
 const ROUNDS: i16 = 60;
 const INTEREST: u16 = 1;
 
-/// Step 3.
+/// Step 3. `relocates`: whether clients may move what they own to another location.
 ///
 /// # Errors
 /// At the first claim that does not hold.
-pub fn play(world: &mut World) -> Result<(), Failure> {
+pub fn play(world: &mut World, relocates: bool) -> Result<(), Failure> {
     for (index, view) in VIEWS.into_iter().enumerate() {
         open_interest(world, index, &view)?;
     }
@@ -33,7 +33,7 @@ pub fn play(world: &mut World) -> Result<(), Failure> {
     // Out of view of player 1, who looks at zones 1 and 2, and into that of player 2, who looks at 2 and 3; once led
     // by the AI and back on its own feet, once the other way about.
     for (zone, by_ai) in [(3, true), (1, false), (3, false), (1, true)] {
-        walk(world, 0, zone, by_ai)?;
+        walk(world, 0, zone, by_ai || !relocates)?;
         world.settle_and_compare(&format!("a walk to zone {zone}"))?;
         move_about(world, 100)?;
         world.settle_and_compare(&format!("moves after a walk to zone {zone}"))?;

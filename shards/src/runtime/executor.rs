@@ -269,10 +269,13 @@ impl<S: Shard> Core<S> {
     async fn run(self: &Rc<Self>, doorbells: &[Arc<Doorbell>], shard: ShardId, external: &Receiver<S::External>) {
         let own = &doorbells[shard.index()];
         self.carry_out();
-        while !self.stopping.get() {
+        loop {
             self.take_external(external);
             self.engine.borrow_mut().turn(self.now_us(), |to| doorbells[to.index()].ring());
             self.carry_out();
+            if self.stopping.get() {
+                break;
+            }
             self.wake_sources();
             {
                 let mut engine = self.engine.borrow_mut();

@@ -96,7 +96,7 @@ fn a_taken_port_is_reported_with_the_remedy() {
     let mut config = config(Path::new("/nowhere"));
     config.bind = taken.local_addr().expect("bound");
     let error = EventLoggerServer::bind(&config).expect_err("taken").to_string();
-    assert!(error.contains("is another donetd running?"), "{error}");
+    assert!(error.contains("Is another donetd running?"), "{error}");
     assert!(error.contains(&config.bind.to_string()), "{error}");
 }
 

@@ -1,6 +1,6 @@
 use crate::state_server::testing::*;
-use crate::wire::message_type as t;
 use crate::wire::children_channel;
+use crate::wire::message_type as t;
 
 const AI: u64 = 31000;
 const OTHER_AI: u64 = 31001;
@@ -152,10 +152,7 @@ fn a_parents_answer_is_taken_in_the_parents_name() {
         assert_eq!(answer(world, 5001, AI), []);
         assert_eq!(answer(world, 5000, AI), [entered(7001, AI, (5000, 1))]);
         let body = Payload::new().u32(7001).u64(0).u64(AI);
-        assert_eq!(
-            answer(world, 5000, 0),
-            [seen(&[AI], 5000, t::STATESERVER_OBJECT_CHANGING_AI, body)]
-        );
+        assert_eq!(answer(world, 5000, 0), [seen(&[AI], 5000, t::STATESERVER_OBJECT_CHANGING_AI, body)]);
     });
 }
 

@@ -42,12 +42,7 @@ fn ss_1_create_without_a_parent_only_wakes_children() {
         let all = world.link(&[0, 1500, children_channel(7001)]);
         let ai = world.link(&[5]);
         world.create1(ai, 7001, (0, 0));
-        let woken = seen(
-            &[children_channel(7001)],
-            7001,
-            t::STATESERVER_OBJECT_GET_LOCATION,
-            Payload::new().u32(1001),
-        );
+        let woken = seen(&[children_channel(7001)], 7001, t::STATESERVER_OBJECT_GET_LOCATION, Payload::new().u32(1001));
         world.expect(all, &[woken]);
     });
 }
@@ -124,10 +119,7 @@ fn ss_6_required_fields_are_in_ascending_order_inherited_ones_included() {
         let ai = world.link(&[]);
         world.create(ai, 7001, (5000, 1500), id::OBJECT3, Payload::new().u32(11).u32(22));
         let body = Payload::new().u32(7001).u32(5000).u32(1500).u16(id::OBJECT3).u32(11).u32(22);
-        world.expect(
-            observer,
-            &[seen(&[LOCATION], 7001, t::STATESERVER_OBJECT_ENTER_LOCATION_WITH_REQUIRED, body)],
-        );
+        world.expect(observer, &[seen(&[LOCATION], 7001, t::STATESERVER_OBJECT_ENTER_LOCATION_WITH_REQUIRED, body)]);
         world.set(ai, 7001, id::RDB3, Payload::new().u32(33));
         let all = Payload::new().u32(5000).u32(1500).u16(id::OBJECT3).u32(11).u32(33).u16(0);
         assert_eq!(world.get_all(7001), Some(all.0));
@@ -239,8 +231,7 @@ fn create_followed_at_once_by_updates_works() {
         }
         world.run();
         let seen: Vec<_> = world.take(observer).into_iter().map(|seen| seen.message_type).collect();
-        let expected =
-            [t::STATESERVER_OBJECT_ENTER_LOCATION_WITH_REQUIRED, t::STATESERVER_OBJECT_SET_FIELD].repeat(20);
+        let expected = [t::STATESERVER_OBJECT_ENTER_LOCATION_WITH_REQUIRED, t::STATESERVER_OBJECT_SET_FIELD].repeat(20);
         assert_eq!(seen, expected);
     });
 }
@@ -256,10 +247,7 @@ fn a_panic_ends_its_object_only() {
         world.take(observer);
         world.state_server(7001).objects.get_mut(&7001).unwrap().values = crate::state_server::Values::new(&[]);
         world.set(ai, 7001, id::REQUIRED1, Payload::new().u32(9));
-        world.expect(
-            observer,
-            &[seen(&[LOCATION], 7001, t::STATESERVER_OBJECT_DELETE_RAM, Payload::new().u32(7001))],
-        );
+        world.expect(observer, &[seen(&[LOCATION], 7001, t::STATESERVER_OBJECT_DELETE_RAM, Payload::new().u32(7001))]);
         assert!(!world.is_live(7001) && world.is_live(7002));
         assert_eq!(world.metric(|metrics| metrics.panics), 1);
         assert_eq!(world.metric(|metrics| metrics.objects), 1);

@@ -73,10 +73,7 @@ fn ss_11_clrecv_is_shown_in_snapshots_and_announced_to_nobody() {
         let owner = world.link(&[OWNER]);
         ask(world, ai, t::STATESERVER_OBJECT_SET_OWNER, Payload::new().u64(OWNER));
         let body = Payload::new().u32(7001).u32(5000).u32(1500).u16(id::WALKER).bytes(&other.0);
-        world.expect(
-            owner,
-            &[seen(&[OWNER], 7001, t::STATESERVER_OBJECT_ENTER_OWNER_WITH_REQUIRED_OTHER, body)],
-        );
+        world.expect(owner, &[seen(&[OWNER], 7001, t::STATESERVER_OBJECT_ENTER_OWNER_WITH_REQUIRED_OTHER, body)]);
         let away = world.link(&[location_channel(6000, 1)]);
         ask(world, ai, t::STATESERVER_OBJECT_SET_LOCATION, Payload::new().u32(6000).u32(1));
         let body = Payload::new().u32(7001).u32(6000).u32(1).u16(id::WALKER).bytes(&other.0);
@@ -96,10 +93,7 @@ fn ss_12_ownrecv_is_shown_to_the_owner_only() {
         world.take(all);
         ask(world, ai, t::STATESERVER_OBJECT_SET_OWNER, Payload::new().u64(OWNER));
         let body = Payload::new().u32(7001).u32(5000).u32(1500).u16(id::WALKER).u8(50).u16(1).u16(id::OWN).u8(7);
-        world.expect(
-            all,
-            &[seen(&[OWNER], 7001, t::STATESERVER_OBJECT_ENTER_OWNER_WITH_REQUIRED_OTHER, body)],
-        );
+        world.expect(all, &[seen(&[OWNER], 7001, t::STATESERVER_OBJECT_ENTER_OWNER_WITH_REQUIRED_OTHER, body)]);
         let away = world.link(&[location_channel(6000, 1)]);
         ask(world, ai, t::STATESERVER_OBJECT_SET_LOCATION, Payload::new().u32(6000).u32(1));
         let body = Payload::new().u32(7001).u32(6000).u32(1).u16(id::WALKER).u8(50).u16(0);
@@ -381,7 +375,7 @@ fn unknown_messages_are_ignored_and_counted() {
         let (ai, all) = walker(world);
         ask(world, ai, MessageType(2999), Payload::new().u32(9));
         ask(world, ai, t::STATESERVER_OBJECT_ENTER_LOCATION_WITH_REQUIRED, Payload::new());
-        world.send(ai, &[CONTROL], 5, MessageType(2999), Payload::new());
+        world.send(ai, &[CONTROL], 5, MessageType(2999), Payload::new().u32(7001));
         world.expect(all, &[]);
         assert_eq!(world.metric(|metrics| metrics.unknown_messages), 2);
     });

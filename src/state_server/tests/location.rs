@@ -274,10 +274,7 @@ fn a_late_parent_wakes_its_children() {
         let types: Vec<_> = world.take(asker).into_iter().map(|seen| seen.message_type).collect();
         assert_eq!(types, [t::STATESERVER_OBJECT_ENTER_INTEREST_WITH_REQUIRED; 3], "they are synchronized");
         world.send(ai, &[7001], 5, t::STATESERVER_OBJECT_GET_ZONE_COUNT, Payload::new().u32(9).u32(7001).u32(3));
-        world.expect(
-            asker,
-            &[from_object(5, t::STATESERVER_OBJECT_GET_ZONE_COUNT_RESP, Payload::new().u32(9).u32(3))],
-        );
+        world.expect(asker, &[from_object(5, t::STATESERVER_OBJECT_GET_ZONE_COUNT_RESP, Payload::new().u32(9).u32(3))]);
     });
 }
 
@@ -286,7 +283,13 @@ fn a_child_that_the_parent_wakes_asks_for_the_ai_behind_its_answer() {
     everywhere(|world| {
         let (ai, all) = created(world, (5000, 1500));
         let wake = |world: &mut World, from| {
-            world.send(ai, &[children_channel(5000)], from, t::STATESERVER_OBJECT_GET_LOCATION, Payload::new().u32(1001));
+            world.send(
+                ai,
+                &[children_channel(5000)],
+                from,
+                t::STATESERVER_OBJECT_GET_LOCATION,
+                Payload::new().u32(1001),
+            );
             world.take(all).into_iter().map(|seen| (seen.to[0], seen.message_type)).collect::<Vec<_>>()
         };
         let (answer, question) = (t::STATESERVER_OBJECT_GET_LOCATION_RESP, t::STATESERVER_OBJECT_GET_AI);

@@ -76,14 +76,12 @@ fn ss_31_a_child_answers_its_distant_parent_by_whether_it_is_synchronized() {
         };
         let query = || zones_objects(3, 8000, &[9, 10]);
         let body = Payload(hex("411f0000 401f0000 0a000000 0000 00000000"));
-        let unsynchronized =
-            [seen(&[5], 8001, t::STATESERVER_OBJECT_ENTER_LOCATION_WITH_REQUIRED, body)];
+        let unsynchronized = [seen(&[5], 8001, t::STATESERVER_OBJECT_ENTER_LOCATION_WITH_REQUIRED, body)];
         assert_eq!(relay(world, t::STATESERVER_OBJECT_GET_ZONES_OBJECTS, query()), unsynchronized);
         let ack = Payload::new().u32(8000).u32(10);
         world.send(ai, &[8001], 8000, t::STATESERVER_OBJECT_LOCATION_ACK, ack);
         let body = Payload(hex("03000000 411f0000 401f0000 0a000000 0000 00000000"));
-        let synchronized =
-            [seen(&[5], 8001, t::STATESERVER_OBJECT_ENTER_INTEREST_WITH_REQUIRED, body)];
+        let synchronized = [seen(&[5], 8001, t::STATESERVER_OBJECT_ENTER_INTEREST_WITH_REQUIRED, body)];
         assert_eq!(relay(world, t::STATESERVER_OBJECT_GET_ZONES_OBJECTS, query()), synchronized);
         let singular = Payload::new().u32(3).u32(8000).u32(10);
         assert_eq!(relay(world, t::STATESERVER_OBJECT_GET_ZONE_OBJECTS, singular), synchronized);

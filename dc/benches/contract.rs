@@ -1,0 +1,98 @@
+//! What an operator waits for (reading and hashing files) and what every client update pays for (validating).
+//!
+//! `cargo bench -p donet-dc --bench contract`; criterion prints time and bytes per second.
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use donet_dc::{Contract, Field, Options, Source, TextPolicy};
+use std::fmt::Write;
+use std::hint::black_box;
+
+const LINES: usize = 4_000;
+
+/// A file of the usual kind: structs, typedefs, classes in families, ranges, defaults, molecules, comments.
+fn contract_text() -> String {
+    let mut text = String::from("keyword audited;\ntypedef uint32 ObjectId;\ntypedef ObjectId ObjectIds[];\n");
+    text.push_str("struct Item { uint16 kind; uint8(1-99) count = 1; string(0-40) note; };\n");
+    let mut class = 0;
+    while text.lines().count() < LINES {
+        let base = if class % 8 == 0 {
+            String::new()
+        } else {
+            format!(" : Thing{}", class - 1)
+        };
+        let _ = write!(
+            text,
+            "// Things of the kind {class}, as the game calls them.\n\
+             dclass Thing{class}{base} {{\n\
+             \x20 setPosition{class}(int16/10 x, int16/10 y, int16/10 z) required broadcast ram;\n\
+             \x20 setHeading{class}(int16%360/10 h) broadcast ram;\n\
+             \x20 setPlace{class} : setPosition{class};\n\
+             \x20 setName{class}(string(0-64) name = \"thing\") required broadcast db;\n\
+             \x20 setItems{class}(Item items[0-8] = []) required ownrecv db;\n\
+             \x20 setFriends{class}(ObjectIds friends) ownrecv db audited;\n\
+             \x20 requestUse{class}(uint32 target, uint8(0-5) how = 2) airecv clsend;\n\
+             \x20 uint8 open{class} = 1 required broadcast ram;\n\
+             }};\n"
+        );
+        class += 1;
+    }
+    text
+}
+
+fn parsing(criterion: &mut Criterion) {
+    let text = contract_text();
+    let sources = [Source::new("bench.dc", text.as_str())];
+    let mut group = criterion.benchmark_group("contract");
+    group.throughput(Throughput::Bytes(text.len() as u64));
+    group.bench_function("parse_and_hash_4000_lines", |bench| {
+        bench.iter(|| {
+            Contract::parse(black_box(&sources), &Options::default())
+                .map(|contract| contract.hash())
+                .ok()
+        });
+    });
+    group.finish();
+}
+
+const VALIDATED: &str = "struct Item { uint16 kind; uint8(1-99) count; string(0-40) note; };
+struct Point { int16(-3000 - 3000)/10 x; int16(-3000 - 3000)/10 y; };
+dclass Avatar {
+  setXYZ(int16/10 x, int16/10 y, int16/10 z) broadcast;
+  setRanged(int16(-3000 - 3000)/10 x, int16(-3000 - 3000)/10 y, int16(0-3000)/10 z) broadcast;
+  setH(int16(0-360)/10 h) broadcast;
+  setPath(Point[32] points) broadcast;
+  setItems(Item items[0-64]) broadcast;
+  setAll : setRanged, setH;
+  say(string text) broadcast;
+};";
+
+fn validating(criterion: &mut Criterion) {
+    let sources = [Source::new("bench.dc", VALIDATED)];
+    let contract = Contract::parse(&sources, &Options::default()).expect("the text above is good");
+    let class = contract.class_by_name("Avatar").expect("declared above");
+    let mut group = criterion.benchmark_group("validate");
+    let mut bench = |name: &str, field: &str, literal: &str| {
+        let field: &Field = class.field_by_name(field).expect("declared above");
+        let bytes = field.pack_literal(literal).expect("a value of that field");
+        group.throughput(Throughput::Bytes(bytes.len() as u64));
+        group.bench_function(name, |bench| {
+            bench.iter(|| black_box(field).validate(black_box(&bytes), TextPolicy::Utf8).is_ok());
+        });
+    };
+    bench("three_numbers", "setXYZ", "(1.5, -2, 300)");
+    bench("three_ranged_numbers", "setRanged", "(1.5, -2, 30)");
+    bench("molecule_of_four_ranged_numbers", "setAll", "(1.5, -2, 30, 4)");
+    let points = vec!["{1.5, -2}"; 32].join(", ");
+    bench("array_of_32_structs", "setPath", &format!("([{points}])"));
+    let items = vec!["{7, 3, \"a short note\"}"; 32].join(", ");
+    bench("array_of_32_structs_with_text", "setItems", &format!("([{items}])"));
+    bench(
+        "text_of_60_characters",
+        "say",
+        "(\"The quick brown fox jumps over the lazy dog, and over again.\")",
+    );
+    group.finish();
+}
+
+criterion_group!(benches, parsing, validating);
+criterion_main!(benches);

@@ -1,0 +1,349 @@
+//! Whole daemons under the simulator: random but valid play, drawn from a seed, against a plain model of what must be seen
+//! (guarantees G1, G3, G4, G5, G6, G9 of the design).
+//!
+//! One AI creates, moves, changes and deletes objects; clients open, alter and close interests meanwhile. Whatever the
+//! interleaving of executors, rings and bytes: nobody hears of an object that it was not told of, no entry or leaving
+//! comes twice, values of an object arrive in order, and at rest every client sees exactly what lies in its interests,
+//! with its last value.
+
+use bytes::Bytes;
+use donet::config;
+use donet::daemon::{Daemon, LINK_ACCEPTOR, LINK_LISTENER, Shared, client_listener};
+use donet::wire::{Encoder, Reader, message_type as t, next_frame};
+use donet_dc::{Contract, Options, Source, TextPolicy};
+use donet_shards::sim::{Peer, Random, World};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+
+const CONTRACT: &str = "dclass Thing { setValue(uint32 value) required broadcast ram; };";
+const CONFIG: &str = r#"
+[global]
+dc_multiple_inheritance = true
+[services.message_director]
+bind = "127.0.0.1:7199"
+[services.client_agent]
+bind = "127.0.0.1:7198"
+version_string = "sim"
+channel_min = 1000000
+channel_max = 1000099
+interest_permission = "enabled"
+interest_timeout_ms = 60000
+[services.state_server]
+control_channel = 102000
+"#;
+const CONTROL_CHANNEL: u64 = 102_000;
+const FIRST_SESSION: u64 = 1_000_000;
+const AI: u64 = 500_000;
+const PARENTS: [u32; 2] = [20_000, 20_001];
+const ZONES: u32 = 4;
+const VALUE: u16 = 0;
+const CLASS: u16 = 0;
+
+/// What a client has been told.
+#[derive(Default)]
+struct View {
+    unread: Vec<u8>,
+    /// Parent, zone and last value of what it sees.
+    visible: BTreeMap<u32, (u32, u32, u32)>,
+    done: BTreeSet<u32>,
+}
+
+struct Client {
+    peer: Peer,
+    view: View,
+    /// By interest id.
+    interests: BTreeMap<u16, (u32, BTreeSet<u32>)>,
+    next_context: u32,
+    asked: BTreeSet<u32>,
+}
+
+#[derive(Clone, Copy)]
+struct Thing {
+    parent: u32,
+    zone: u32,
+    value: u32,
+}
+
+struct Play {
+    seed: u64,
+    world: World<Daemon>,
+    random: Random,
+    ai: Peer,
+    clients: Vec<Client>,
+    things: BTreeMap<u32, Thing>,
+    next_doid: u32,
+}
+
+fn frame(encoder: Encoder) -> Bytes {
+    encoder.finish().expect("small")
+}
+
+impl Play {
+    fn new(seed: u64, shards: usize, batches: usize) -> Self {
+        let sources = [Source { name: "sim.dc".into(), text: CONTRACT.into() }];
+        let contract = Contract::parse(&sources, &Options::default()).unwrap_or_else(|error| panic!("{error}"));
+        let hash = contract.hash();
+        let config = config::parse(Path::new("/sim/daemon.toml"), CONFIG).unwrap_or_else(|error| panic!("{error}"));
+        let home = donet::client_agent::pool_home(&config.client_agents[0].channels, shards);
+        let shared = Shared {
+            config: Arc::new(config),
+            contract: Arc::new(contract),
+            text: TextPolicy::Utf8,
+            databases: Vec::new(),
+        };
+        let mut world = World::new(seed, shards, batches, |shard| Daemon::new(shared.clone(), shard, shards));
+        let ai = world.connect(LINK_ACCEPTOR, LINK_LISTENER);
+        let clients = (0..3).map(|_| Client {
+            peer: world.connect(home, client_listener(0)),
+            view: View::default(),
+            interests: BTreeMap::new(),
+            next_context: 0,
+            asked: BTreeSet::new(),
+        });
+        let clients: Vec<Client> = clients.collect();
+        let mut play = Self {
+            seed,
+            world,
+            random: Random::new(seed ^ 0x5eed),
+            ai,
+            clients,
+            things: BTreeMap::new(),
+            next_doid: 30_000,
+        };
+        play.world.run();
+        play.world.send(ai, &frame(Encoder::control(t::CONTROL_ADD_CHANNEL).channel(AI)));
+        for client in &play.clients {
+            play.world.send(client.peer, &frame(Encoder::client(t::CLIENT_HELLO).u32(hash).blob(b"sim")));
+        }
+        play.world.run();
+        for number in 0..play.clients.len() as u64 {
+            let established = Encoder::internal(&[FIRST_SESSION + number], AI, t::CLIENTAGENT_SET_STATE).u16(2);
+            play.world.send(ai, &frame(established));
+        }
+        for parent in PARENTS {
+            play.create(parent, 0, 0, 0);
+        }
+        play.world.run();
+        play
+    }
+
+    fn create(&mut self, doid: u32, parent: u32, zone: u32, value: u32) {
+        let create = Encoder::internal(&[CONTROL_CHANNEL], AI, t::STATESERVER_CREATE_OBJECT_WITH_REQUIRED)
+            .doid(doid)
+            .doid(parent)
+            .zone(zone)
+            .u16(CLASS)
+            .u32(value);
+        self.world.send(self.ai, &frame(create));
+    }
+
+    fn random_thing(&mut self) -> Option<u32> {
+        if self.things.is_empty() {
+            return None;
+        }
+        let index = self.random.below(self.things.len());
+        self.things.keys().nth(index).copied()
+    }
+
+    /// One random act of the AI or of a client. Several go out before the world moves: bursts are the interesting case.
+    fn act(&mut self) {
+        match self.random.below(10) {
+            0 | 1 => {
+                let (parent, zone) = self.random_place();
+                let doid = self.next_doid;
+                self.next_doid += 1;
+                self.create(doid, parent, zone, 0);
+                self.things.insert(doid, Thing { parent, zone, value: 0 });
+                self.set_value(doid); // In the same burst: it must find the object.
+            }
+            2..=4 => {
+                if let Some(doid) = self.random_thing() {
+                    self.set_value(doid);
+                }
+            }
+            5 | 6 => {
+                if let Some(doid) = self.random_thing() {
+                    let (parent, zone) = self.random_place();
+                    let moved = Encoder::internal(&[doid.into()], AI, t::STATESERVER_OBJECT_SET_LOCATION);
+                    self.world.send(self.ai, &frame(moved.doid(parent).zone(zone)));
+                    let thing = self.things.get_mut(&doid).expect("drawn from them");
+                    (thing.parent, thing.zone) = (parent, zone);
+                }
+            }
+            7 => {
+                if let Some(doid) = self.random_thing() {
+                    let delete = Encoder::internal(&[doid.into()], AI, t::STATESERVER_OBJECT_DELETE_RAM).doid(doid);
+                    self.world.send(self.ai, &frame(delete));
+                    self.things.remove(&doid);
+                }
+            }
+            _ => self.change_interest(),
+        }
+    }
+
+    fn random_place(&mut self) -> (u32, u32) {
+        (PARENTS[self.random.below(PARENTS.len())], self.random.below(ZONES as usize) as u32)
+    }
+
+    fn set_value(&mut self, doid: u32) {
+        let thing = self.things.get_mut(&doid).expect("only of existing things");
+        thing.value += 1;
+        let update = Encoder::internal(&[doid.into()], AI, t::STATESERVER_OBJECT_SET_FIELD)
+            .doid(doid)
+            .u16(VALUE)
+            .u32(thing.value);
+        self.world.send(self.ai, &frame(update));
+    }
+
+    fn change_interest(&mut self) {
+        let who = self.random.below(self.clients.len());
+        let id = self.random.below(2) as u16;
+        let (parent, zone) = self.random_place();
+        let other_zone = self.random.below(ZONES as usize) as u32;
+        let close = self.random.below(3) == 0;
+        let client = &mut self.clients[who];
+        client.next_context += 1;
+        let context = client.next_context;
+        let message = if close {
+            if client.interests.remove(&id).is_none() {
+                return;
+            }
+            Encoder::client(t::CLIENT_REMOVE_INTEREST).u32(context).u16(id)
+        } else {
+            let zones: BTreeSet<u32> = [zone, other_zone].into();
+            let mut message = Encoder::client(t::CLIENT_ADD_INTEREST_MULTIPLE)
+                .u32(context)
+                .u16(id)
+                .doid(parent)
+                .u16(zones.len() as u16);
+            for &zone in &zones {
+                message = message.zone(zone);
+            }
+            client.interests.insert(id, (parent, zones));
+            message
+        };
+        client.asked.insert(context);
+        self.world.send(client.peer, &frame(message));
+    }
+
+    /// Reads what every client was sent, and checks each message against what it had been told before.
+    fn check_messages(&mut self) {
+        for number in 0..self.clients.len() {
+            let bytes = self.world.received(self.clients[number].peer);
+            let view = &mut self.clients[number].view;
+            view.unread.extend(bytes);
+            let unread = std::mem::take(&mut view.unread);
+            let mut rest = &unread[..];
+            while let Some((body, length)) = next_frame(rest) {
+                view.read(body).unwrap_or_else(|error| panic!("seed {}, client {number}: {error}", self.seed));
+                rest = &rest[length..];
+            }
+            view.unread = rest.to_vec();
+        }
+    }
+
+    /// At rest: what a client sees is what lies in its interests.
+    fn check_at_rest(&mut self) {
+        self.world.run();
+        self.check_messages();
+        for (number, client) in self.clients.iter().enumerate() {
+            let place = format!("seed {}, client {number}", self.seed);
+            assert!(!self.world.is_closed(client.peer), "{place} was ejected");
+            let expected: BTreeMap<u32, (u32, u32, u32)> = self
+                .things
+                .iter()
+                .filter(|(_, thing)| {
+                    client.interests.values().any(|(parent, zones)| *parent == thing.parent && zones.contains(&thing.zone))
+                })
+                .map(|(&doid, thing)| (doid, (thing.parent, thing.zone, thing.value)))
+                .collect();
+            assert_eq!(client.view.visible, expected, "{place}");
+            assert_eq!(client.view.done, client.asked, "{place}: every interest is done, once");
+        }
+    }
+}
+
+impl View {
+    fn read(&mut self, body: &[u8]) -> Result<(), String> {
+        let mut reader = Reader::new(body);
+        let short = |error: donet::wire::Truncated| error.to_string();
+        let message_type = donet::wire::MessageType(reader.u16().map_err(short)?);
+        match message_type {
+            t::CLIENT_HELLO_RESP => {}
+            t::CLIENT_ENTER_OBJECT_REQUIRED => {
+                let doid = reader.doid().map_err(short)?;
+                let (parent, zone) = (reader.doid().map_err(short)?, reader.zone().map_err(short)?);
+                reader.u16().map_err(short)?;
+                let value = reader.u32().map_err(short)?;
+                if self.visible.insert(doid, (parent, zone, value)).is_some() {
+                    return Err(format!("{doid} entered twice"));
+                }
+            }
+            t::CLIENT_OBJECT_LEAVING => {
+                let doid = reader.doid().map_err(short)?;
+                self.visible.remove(&doid).ok_or(format!("{doid} left without having entered"))?;
+            }
+            t::CLIENT_OBJECT_LOCATION => {
+                let doid = reader.doid().map_err(short)?;
+                let entry = self.visible.get_mut(&doid).ok_or(format!("{doid} moved without having entered"))?;
+                (entry.0, entry.1) = (reader.doid().map_err(short)?, reader.zone().map_err(short)?);
+            }
+            t::CLIENT_OBJECT_SET_FIELD => {
+                let doid = reader.doid().map_err(short)?;
+                reader.u16().map_err(short)?;
+                let value = reader.u32().map_err(short)?;
+                let entry = self.visible.get_mut(&doid).ok_or(format!("{doid} updated without having entered"))?;
+                if value != entry.2 + 1 {
+                    return Err(format!("{doid} went from {} to {value}", entry.2));
+                }
+                entry.2 = value;
+            }
+            t::CLIENT_DONE_INTEREST_RESP => {
+                let context = reader.u32().map_err(short)?;
+                if !self.done.insert(context) {
+                    return Err(format!("interest {context} done twice"));
+                }
+            }
+            other => return Err(format!("unexpected {other}")),
+        }
+        Ok(())
+    }
+}
+
+fn play(seed: u64, shards: usize, batches: usize) {
+    let mut play = Play::new(seed, shards, batches);
+    for round in 0..60 {
+        for _ in 0..1 + play.random.below(6) {
+            play.act();
+        }
+        if play.random.below(3) == 0 {
+            play.world.run();
+        }
+        play.check_messages();
+        if round % 15 == 14 {
+            play.check_at_rest();
+        }
+    }
+}
+
+#[test]
+fn one_executor() {
+    for seed in 0..40 {
+        play(seed, 1, 1);
+    }
+}
+
+#[test]
+fn two_executors() {
+    for seed in 100..160 {
+        play(seed, 2, 1 + (seed % 3) as usize);
+    }
+}
+
+#[test]
+fn four_executors_with_rings_of_one_to_three_batches() {
+    for seed in 200..280 {
+        play(seed, 4, 1 + (seed % 3) as usize);
+    }
+}
