@@ -19,6 +19,10 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+/// Signals that come closer together are one request.
+const SAME_REQUEST: Duration = Duration::from_millis(100);
 
 /// Why the daemon does not start, or ended badly: a text for the operator, with what to do about it.
 #[derive(Debug, thiserror::Error)]
@@ -189,15 +193,21 @@ fn shut_down_on_signals(
     std::thread::Builder::new()
         .name("signals".to_owned())
         .spawn(move || {
-            let mut asked = false;
+            let mut asked: Option<Instant> = None;
             for signal in signals.forever() {
-                if asked {
-                    tracing::warn!("ended at once by a second signal");
-                    std::process::exit(128 + signal);
+                match asked {
+                    None => {
+                        asked = Some(Instant::now());
+                        tracing::info!("ending: a second signal ends at once");
+                        stop_all(&injector, shards);
+                    }
+                    // `timeout` and some supervisors signal the process and its group: that is one request.
+                    Some(first) if first.elapsed() < SAME_REQUEST => {}
+                    Some(_) => {
+                        tracing::warn!("ended at once by a second signal");
+                        std::process::exit(128 + signal);
+                    }
                 }
-                asked = true;
-                tracing::info!("ending: a second signal ends at once");
-                stop_all(&injector, shards);
             }
         })
         .map_err(|error| BootError(format!("no thread for signals: {error}")))?;
