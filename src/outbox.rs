@@ -52,36 +52,84 @@ pub enum RoleTimer {
 #[derive(Debug)]
 pub enum Action {
     /// Route a datagram that `from` sends.
-    Publish { from: Participant, datagram: Datagram },
+    Publish {
+        from: Participant,
+        datagram: Datagram,
+    },
     /// Subscribe a session to a channel. It takes effect at once for messages of this executor, and everywhere when it
     /// is acknowledged: see [`Action::AwaitSubscriptions`].
-    Subscribe { participant: Participant, channel: Channel },
-    Unsubscribe { participant: Participant, channel: Channel },
+    Subscribe {
+        participant: Participant,
+        channel: Channel,
+    },
+    Unsubscribe {
+        participant: Participant,
+        channel: Channel,
+    },
     /// Tell the participant's role, with this token, when every subscription that it has asked for so far is in effect
     /// on every executor (guarantee G4). Without other executors: still as an event of its own, after this handler.
-    AwaitSubscriptions { participant: Participant, token: u64 },
+    AwaitSubscriptions {
+        participant: Participant,
+        token: u64,
+    },
     /// Register a datagram body to be routed when the participant ends (`protocol-md-ca-el.md` §2.6).
-    AddPostRemove { participant: Participant, key: Channel, body: Bytes },
-    ClearPostRemoves { participant: Participant, key: Channel },
+    AddPostRemove {
+        participant: Participant,
+        key: Channel,
+        body: Bytes,
+    },
+    ClearPostRemoves {
+        participant: Participant,
+        key: Channel,
+    },
     /// Drop the participant's subscriptions now.
-    UnsubscribeAll { participant: Participant },
+    UnsubscribeAll {
+        participant: Participant,
+    },
     /// Route the participant's post-removes now and forget them.
-    FirePostRemoves { participant: Participant },
+    FirePostRemoves {
+        participant: Participant,
+    },
     /// Send a finished frame to a connection of this executor.
-    Write { connection: ConnectionId, frame: Bytes },
+    Write {
+        connection: ConnectionId,
+        frame: Bytes,
+    },
     /// End a connection. The role gets no further event of it.
-    Close { connection: ConnectionId, close: Close, reason: Reason },
+    Close {
+        connection: ConnectionId,
+        close: Close,
+        reason: Reason,
+    },
     /// Hand an accepted client socket to the executor that owns `channel`.
-    AdoptClient { agent: u8, channel: Channel, socket: Socket },
+    AdoptClient {
+        agent: u8,
+        channel: Channel,
+        socket: Socket,
+    },
     /// Turn an accepted client away: send it this frame, then end the connection.
-    RefuseClient { socket: Socket, frame: Bytes, close: Close, reason: Reason },
-    Timer { at_us: u64, timer: RoleTimer },
+    RefuseClient {
+        socket: Socket,
+        frame: Bytes,
+        close: Close,
+        reason: Reason,
+    },
+    Timer {
+        at_us: u64,
+        timer: RoleTimer,
+    },
     /// Submit an operation to a database engine; its completion comes back to this executor.
-    Database { server: u8, request: DatabaseRequest },
+    Database {
+        server: u8,
+        request: DatabaseRequest,
+    },
     /// Send an event to the configured Event Logger.
     Event(Event),
     /// To one executor, this one included.
-    ToShard { shard: ShardId, message: RoleMessage },
+    ToShard {
+        shard: ShardId,
+        message: RoleMessage,
+    },
 }
 
 /// Collects the actions of one handler.

@@ -254,7 +254,10 @@ impl Play {
                 .things
                 .iter()
                 .filter(|(_, thing)| {
-                    client.interests.values().any(|(parent, zones)| *parent == thing.parent && zones.contains(&thing.zone))
+                    client
+                        .interests
+                        .values()
+                        .any(|(parent, zones)| *parent == thing.parent && zones.contains(&thing.zone))
                 })
                 .map(|(&doid, thing)| (doid, (thing.parent, thing.zone, thing.value)))
                 .collect();

@@ -15,11 +15,7 @@ fn contract_text() -> String {
     text.push_str("struct Item { uint16 kind; uint8(1-99) count = 1; string(0-40) note; };\n");
     let mut class = 0;
     while text.lines().count() < LINES {
-        let base = if class % 8 == 0 {
-            String::new()
-        } else {
-            format!(" : Thing{}", class - 1)
-        };
+        let base = if class % 8 == 0 { String::new() } else { format!(" : Thing{}", class - 1) };
         let _ = write!(
             text,
             "// Things of the kind {class}, as the game calls them.\n\
@@ -45,11 +41,7 @@ fn parsing(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("contract");
     group.throughput(Throughput::Bytes(text.len() as u64));
     group.bench_function("parse_and_hash_4000_lines", |bench| {
-        bench.iter(|| {
-            Contract::parse(black_box(&sources), &Options::default())
-                .map(|contract| contract.hash())
-                .ok()
-        });
+        bench.iter(|| Contract::parse(black_box(&sources), &Options::default()).map(|contract| contract.hash()).ok());
     });
     group.finish();
 }
@@ -86,11 +78,7 @@ fn validating(criterion: &mut Criterion) {
     bench("array_of_32_structs", "setPath", &format!("([{points}])"));
     let items = vec!["{7, 3, \"a short note\"}"; 32].join(", ");
     bench("array_of_32_structs_with_text", "setItems", &format!("([{items}])"));
-    bench(
-        "text_of_60_characters",
-        "say",
-        "(\"The quick brown fox jumps over the lazy dog, and over again.\")",
-    );
+    bench("text_of_60_characters", "say", "(\"The quick brown fox jumps over the lazy dog, and over again.\")");
     group.finish();
 }
 

@@ -137,11 +137,7 @@ impl Builder {
             self.numbers_used += 1;
             return Some(self.numbers_used - 1);
         }
-        let inherited: usize = entry
-            .bases
-            .iter()
-            .map(|base| self.classes[*base as usize].inherited.len())
-            .sum();
+        let inherited: usize = entry.bases.iter().map(|base| self.classes[*base as usize].inherited.len()).sum();
         Some(inherited + entry.own.len())
     }
 
@@ -165,11 +161,8 @@ impl Builder {
     /// Fixes the inherited list of a class whose body is complete.
     pub fn close_class(&mut self, class: u32, options: &Options) {
         let virtually = options.multiple_inheritance && options.virtual_inheritance;
-        let list = if virtually {
-            self.virtual_list(class, options.sort_inheritance_by_file)
-        } else {
-            self.plain_list(class)
-        };
+        let list =
+            if virtually { self.virtual_list(class, options.sort_inheritance_by_file) } else { self.plain_list(class) };
         self.inherited_total += list.len();
         self.classes[class as usize].inherited = list;
     }
@@ -220,18 +213,10 @@ impl Builder {
         let members = fields
             .map(|index| &self.fields[*index as usize])
             .filter(|field| field.kind != FieldKind::Molecular)
-            .map(|field| Parameter {
-                name: field.name.clone(),
-                ty: field.ty,
-                default: field.default.clone(),
-            })
+            .map(|field| Parameter { name: field.name.clone(), ty: field.ty, default: field.default.clone() })
             .collect();
         let name = Some(entry.name.clone());
-        let ty = self.types.add(Shape::Record(RecordType {
-            class: Some(class),
-            name,
-            members,
-        }));
+        let ty = self.types.add(Shape::Record(RecordType { class: Some(class), name, members }));
         self.classes[class as usize].ty = Some(ty);
         ty
     }

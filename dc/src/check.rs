@@ -99,10 +99,7 @@ pub(crate) struct Compiler<'a> {
 
 impl<'a> Compiler<'a> {
     pub fn new(types: &'a Types) -> Self {
-        Compiler {
-            types,
-            done: vec![None; types.len()],
-        }
+        Compiler { types, done: vec![None; types.len()] }
     }
 
     pub fn compile(&mut self, id: TypeId) -> Arc<[Step]> {
@@ -176,11 +173,7 @@ impl<'a> Compiler<'a> {
             self.add_members(members, &mut steps);
             steps.into()
         };
-        let cases = switch
-            .cases
-            .iter()
-            .map(|case| (case.value.clone(), compile(&case.members)))
-            .collect();
+        let cases = switch.cases.iter().map(|case| (case.value.clone(), compile(&case.members))).collect();
         let default = switch.default.as_deref().map(&mut compile);
         steps.push(Step::Switch(Arc::new(SwitchStep { key, cases, default })));
     }
@@ -204,11 +197,7 @@ fn add_simple(simple: &SimpleType, steps: &mut Vec<Step>) {
     }
     let Some(size) = simple.simple.number_size() else {
         // The elements of a legacy array take any value.
-        let element_size = simple
-            .simple
-            .legacy_element()
-            .and_then(Simple::number_size)
-            .unwrap_or(5) as u32;
+        let element_size = simple.simple.legacy_element().and_then(Simple::number_size).unwrap_or(5) as u32;
         steps.push(Step::Array(Arc::new(ArrayStep {
             counted: true,
             counts: Lengths::Any,
@@ -227,33 +216,16 @@ fn add_simple(simple: &SimpleType, steps: &mut Vec<Step>) {
     }
     let signed = simple.simple.is_signed();
     let (least, greatest) = simple.simple.limits();
-    let reachable = simple
-        .ranges
-        .iter()
-        .filter(|(low, high)| *low <= greatest && least <= *high);
+    let reachable = simple.ranges.iter().filter(|(low, high)| *low <= greatest && least <= *high);
     let ranges: Vec<(u64, u64)> = reachable
-        .map(|(low, high)| {
-            (
-                sortable((*low).max(least), signed),
-                sortable((*high).min(greatest), signed),
-            )
-        })
+        .map(|(low, high)| (sortable((*low).max(least), signed), sortable((*high).min(greatest), signed)))
         .collect();
     let size = size as u8;
     steps.push(match ranges[..] {
         [] if simple.ranges.is_empty() => Step::Skip(size.into()),
         [] => Step::Never,
-        [(low, high)] => Step::Within {
-            size,
-            signed,
-            low,
-            high,
-        },
-        _ => Step::WithinAny {
-            size,
-            signed,
-            ranges: ranges.into(),
-        },
+        [(low, high)] => Step::Within { size, signed, low, high },
+        _ => Step::WithinAny { size, signed, ranges: ranges.into() },
     });
 }
 
@@ -264,11 +236,7 @@ fn add_text(simple: &SimpleType, steps: &mut Vec<Step>) {
         Some(length) if is_string => Step::FixedString { length },
         Some(length) => Step::Skip(length),
         None => {
-            let ranges: Vec<(u32, u32)> = simple
-                .ranges
-                .iter()
-                .map(|(low, high)| (*low as u32, *high as u32))
-                .collect();
+            let ranges: Vec<(u32, u32)> = simple.ranges.iter().map(|(low, high)| (*low as u32, *high as u32)).collect();
             Step::Text {
                 prefix: if simple.simple == Simple::Blob32 { 4 } else { 2 },
                 is_string,
@@ -280,11 +248,7 @@ fn add_text(simple: &SimpleType, steps: &mut Vec<Step>) {
 
 /// A number of a signed type moved so that unsigned comparison orders it.
 fn sortable(value: i128, signed: bool) -> u64 {
-    if signed {
-        (value as i64 as u64) ^ SIGN
-    } else {
-        value as u64
-    }
+    if signed { (value as i64 as u64) ^ SIGN } else { value as u64 }
 }
 
 const SIGN: u64 = 1 << 63;
@@ -325,12 +289,7 @@ pub(crate) fn run<R: Rules>(steps: &[Step], bytes: &[u8], mut at: usize, rules: 
     for step in steps {
         at = match step {
             Step::Skip(length) => skip(bytes, at, *length as usize)?,
-            Step::Within {
-                size,
-                signed,
-                low,
-                high,
-            } => {
+            Step::Within { size, signed, low, high } => {
                 let value = number(bytes, at, *size, *signed)?;
                 if R::CHECK && (value < *low || value > *high) {
                     return None;
@@ -358,11 +317,7 @@ pub(crate) fn run<R: Rules>(steps: &[Step], bytes: &[u8], mut at: usize, rules: 
                 }
                 end
             }
-            Step::Text {
-                prefix,
-                is_string,
-                lengths,
-            } => {
+            Step::Text { prefix, is_string, lengths } => {
                 let start = at + *prefix as usize;
                 let length = match *prefix {
                     2 => u16::from_le_bytes(bytes.get(at..start)?.try_into().ok()?).into(),

@@ -31,11 +31,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Options {
-            multiple_inheritance: true,
-            sort_inheritance_by_file: true,
-            virtual_inheritance: true,
-        }
+        Options { multiple_inheritance: true, sort_inheritance_by_file: true, virtual_inheritance: true }
     }
 }
 
@@ -293,11 +289,7 @@ fn make_class(
         number: entry.number.unwrap_or(NO_NUMBER),
         name: entry.name.clone(),
         is_struct: entry.is_struct,
-        base_names: entry
-            .bases
-            .iter()
-            .map(|base| entries[*base as usize].name.clone())
-            .collect(),
+        base_names: entry.bases.iter().map(|base| entries[*base as usize].name.clone()).collect(),
         ancestors,
         own,
         constructor: entry.constructor.map(|index| fields[index as usize].clone()),
@@ -447,9 +439,7 @@ impl Field {
     #[cold]
     fn explain(&self, bytes: &[u8], policy: TextPolicy) -> ValueError {
         let mut walk = Walk::new(&self.types, &self.name, policy, Nobody);
-        walk.value(self.ty, bytes, 0)
-            .err()
-            .unwrap_or_else(|| self.unexplained())
+        walk.value(self.ty, bytes, 0).err().unwrap_or_else(|| self.unexplained())
     }
 
     /// The quick check refused and the slow one did not: a fault of this crate, which must not let the value pass.

@@ -79,31 +79,19 @@ fn write_simple_default(simple: &SimpleType, out: &mut Vec<u8>) {
         let length = first.max(0) as usize;
         if simple.fixed_length().is_none() {
             let count = (length as u32).to_le_bytes();
-            out.extend_from_slice(if simple.simple == Simple::Blob32 {
-                &count
-            } else {
-                &count[..2]
-            });
+            out.extend_from_slice(if simple.simple == Simple::Blob32 { &count } else { &count[..2] });
         }
         out.resize(out.len() + length, 0);
         return;
     }
     if let Some(size) = simple.simple.number_size() {
         if simple.simple == Simple::Float64 {
-            let value = if simple.allows_real(0.0) {
-                0.0
-            } else {
-                simple.real_ranges[0].0
-            };
+            let value = if simple.allows_real(0.0) { 0.0 } else { simple.real_ranges[0].0 };
             out.extend_from_slice(&value.to_le_bytes());
             return;
         }
         let (least, greatest) = simple.simple.limits();
-        let value = if simple.allows(0) {
-            0
-        } else {
-            first.clamp(least, greatest)
-        };
+        let value = if simple.allows(0) { 0 } else { first.clamp(least, greatest) };
         out.extend_from_slice(&value.to_le_bytes()[..size]);
         return;
     }

@@ -88,11 +88,7 @@ fn describe_array(types: &Types, id: TypeId, out: &mut String) {
             if index > 0 {
                 brackets.push_str(", ");
             }
-            let _ = if low == high {
-                write!(brackets, "{low}")
-            } else {
-                write!(brackets, "{low}-{high}")
-            };
+            let _ = if low == high { write!(brackets, "{low}") } else { write!(brackets, "{low}-{high}") };
         }
         brackets.push(']');
         element = array.element;
@@ -110,11 +106,7 @@ fn describe_simple(simple: &SimpleType, out: &mut String) {
             if index > 0 {
                 out.push_str(", ");
             }
-            let _ = if low == high {
-                write!(out, "{low}")
-            } else {
-                write!(out, "{low} - {high}")
-            };
+            let _ = if low == high { write!(out, "{low}") } else { write!(out, "{low} - {high}") };
         }
         out.push(')');
     }
@@ -132,11 +124,7 @@ fn same(left: &Types, a: TypeId, right: &Types, b: TypeId, seen: &mut HashSet<(T
         return true;
     }
     let mut members = |one: &[Parameter], other: &[Parameter]| {
-        one.len() == other.len()
-            && one
-                .iter()
-                .zip(other)
-                .all(|(one, other)| same(left, one.ty, right, other.ty, seen))
+        one.len() == other.len() && one.iter().zip(other).all(|(one, other)| same(left, one.ty, right, other.ty, seen))
     };
     match (left.shape(a), right.shape(b)) {
         (Shape::Simple(one), Shape::Simple(other)) => one == other,

@@ -57,12 +57,7 @@ pub enum Change {
 
 /// Compares two contracts.
 pub fn diff(old: &Contract, new: &Contract) -> Diff {
-    let mut found = Diff {
-        old_hash: old.hash(),
-        new_hash: new.hash(),
-        classes: Vec::new(),
-        fields: Vec::new(),
-    };
+    let mut found = Diff { old_hash: old.hash(), new_hash: new.hash(), classes: Vec::new(), fields: Vec::new() };
     for class in old.classes_and_structs().filter(|class| !class.name().is_empty()) {
         match new.class_or_struct(class.name()) {
             Some(other) if other.is_struct() == class.is_struct() => found.class(class, other),
@@ -94,23 +89,13 @@ impl Diff {
     pub fn breaks_clients(&self) -> bool {
         let renumbers = |change: &Change| matches!(change, Change::Renumbered(..) | Change::Removed);
         self.old_hash != self.new_hash
-            || self
-                .classes
-                .iter()
-                .any(|change| !change.is_struct && renumbers(&change.change))
-            || self
-                .fields
-                .iter()
-                .any(|change| change.seen_by_clients && change.change.breaks_readers())
+            || self.classes.iter().any(|change| !change.is_struct && renumbers(&change.change))
+            || self.fields.iter().any(|change| change.seen_by_clients && change.change.breaks_readers())
     }
 
     fn class(&mut self, old: &Class, new: &Class) {
         let mut add = |change| {
-            self.classes.push(ClassChange {
-                class: old.name().to_owned(),
-                is_struct: old.is_struct(),
-                change,
-            });
+            self.classes.push(ClassChange { class: old.name().to_owned(), is_struct: old.is_struct(), change });
         };
         if old.id() != new.id() {
             add(Change::Renumbered(old.id(), new.id()));
@@ -120,22 +105,16 @@ impl Diff {
             add(Change::Bases(bases(old), bases(new)));
         }
         let (before, after) = (named(old), named(new));
-        for field in old
-            .constructor()
-            .into_iter()
-            .chain(old.own_fields())
-            .filter(|field| before.contains_key(field.name()))
+        for field in
+            old.constructor().into_iter().chain(old.own_fields()).filter(|field| before.contains_key(field.name()))
         {
             match after.get(field.name()) {
                 Some(other) => self.field(old, field, other),
                 None => self.field_change(old, field, field, Change::Removed),
             }
         }
-        for field in new
-            .constructor()
-            .into_iter()
-            .chain(new.own_fields())
-            .filter(|field| after.contains_key(field.name()))
+        for field in
+            new.constructor().into_iter().chain(new.own_fields()).filter(|field| after.contains_key(field.name()))
         {
             if !before.contains_key(field.name()) {
                 self.field_change(new, field, field, Change::Added);
@@ -221,10 +200,7 @@ impl Diff {
 /// Own fields that have a name.
 fn named(class: &Class) -> HashMap<&str, &Field> {
     let fields = class.constructor().into_iter().chain(class.own_fields());
-    fields
-        .filter(|field| !field.name().is_empty())
-        .map(|field| (field.name(), field))
-        .collect()
+    fields.filter(|field| !field.name().is_empty()).map(|field| (field.name(), field)).collect()
 }
 
 impl Change {
@@ -236,11 +212,7 @@ impl Change {
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let none = |text: &str| {
-            if text.is_empty() {
-                "none".to_owned()
-            } else {
-                text.to_owned()
-            }
+            if text.is_empty() { "none".to_owned() } else { text.to_owned() }
         };
         match self {
             Change::Added => write!(f, "added"),
@@ -282,28 +254,15 @@ impl fmt::Display for Diff {
         for change in &self.fields {
             let stored = if change.stored { " [stored]" } else { "" };
             let seen = if change.seen_by_clients { " [clients]" } else { "" };
-            writeln!(
-                f,
-                "field {}.{}: {}{stored}{seen}",
-                change.class, change.field, change.change
-            )?;
+            writeln!(f, "field {}.{}: {}{stored}{seen}", change.class, change.field, change.change)?;
         }
-        let stored = self
-            .stored_fields()
-            .filter(|change| change.change.touches_storage())
-            .count();
+        let stored = self.stored_fields().filter(|change| change.change.touches_storage()).count();
         match stored {
             0 => writeln!(f, "stored values: untouched")?,
-            count => writeln!(
-                f,
-                "stored values: {count} changes of db fields; convert or drop what is stored"
-            )?,
+            count => writeln!(f, "stored values: {count} changes of db fields; convert or drop what is stored")?,
         }
         if self.breaks_clients() {
-            write!(
-                f,
-                "clients: those built on the old files cannot be served; ship the new files to all of them"
-            )
+            write!(f, "clients: those built on the old files cannot be served; ship the new files to all of them")
         } else {
             write!(f, "clients: those built on the old files still fit")
         }
@@ -313,9 +272,6 @@ impl fmt::Display for Diff {
 impl Change {
     /// Names and types decide what stored bytes mean; numbers do not, since a schema record names fields.
     fn touches_storage(&self) -> bool {
-        matches!(
-            self,
-            Change::Removed | Change::Retyped(..) | Change::Kind(..) | Change::Keywords(..)
-        )
+        matches!(self, Change::Removed | Change::Retyped(..) | Change::Kind(..) | Change::Keywords(..))
     }
 }

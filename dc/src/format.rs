@@ -17,10 +17,7 @@ use std::fmt::{self, Write};
 impl Field {
     /// The bytes of one value in DC syntax; [`Field::pack_literal`] gives the same bytes again.
     pub fn format(&self, bytes: &[u8], policy: TextPolicy) -> Result<String, ValueError> {
-        let printer = Printer {
-            out: String::new(),
-            first: true,
-        };
+        let printer = Printer { out: String::new(), first: true };
         let mut walk = Walk::new(&self.types, self.name(), policy, printer);
         walk.whole(self.ty, bytes)?;
         Ok(walk.visitor.out)
@@ -53,11 +50,7 @@ impl Visitor for Printer {
             Stored::Unsigned(value) => real_texts(value as f64 / divisor),
             Stored::Real(value) => real_texts(value / divisor),
         };
-        match candidates
-            .into_iter()
-            .flatten()
-            .find(|text| packs_to(simple, text, bytes))
-        {
+        match candidates.into_iter().flatten().find(|text| packs_to(simple, text, bytes)) {
             Some(text) => self.out.push_str(&text),
             None => {
                 let _ = write_hex(&mut self.out, bytes);
@@ -99,12 +92,7 @@ fn packs_to(simple: &SimpleType, text: &str, bytes: &[u8]) -> bool {
             Err(_) => return false,
         }
     };
-    let literal = Literal {
-        span: Span::default(),
-        label: None,
-        node,
-        repeat: 1,
-    };
+    let literal = Literal { span: Span::default(), label: None, node, repeat: 1 };
     let mut out = Vec::new();
     pack_number(simple, "", &literal, &mut out).is_ok() && out == bytes
 }

@@ -51,14 +51,7 @@ pub(crate) struct Hasher<'a> {
 }
 
 pub(crate) fn hash(builder: &Builder, options: &Options) -> u32 {
-    let mut hasher = Hasher {
-        builder,
-        options,
-        primes: &PRIME,
-        sum: 0,
-        position: 0,
-        memo: HashMap::new(),
-    };
+    let mut hasher = Hasher { builder, options, primes: &PRIME, sum: 0, position: 0, memo: HashMap::new() };
     if options.virtual_inheritance {
         hasher.int(if options.sort_inheritance_by_file { 1 } else { 2 });
     }
@@ -199,10 +192,7 @@ impl Hasher<'_> {
             self.int(truncated(modulus * f64::from(simple.divisor)));
         }
         if simple.simple == Simple::Float64 {
-            let bounds = simple
-                .real_ranges
-                .iter()
-                .map(|(low, high)| (truncated(*low), truncated(*high)));
+            let bounds = simple.real_ranges.iter().map(|(low, high)| (truncated(*low), truncated(*high)));
             self.ranges(simple.real_ranges.len(), bounds);
         } else {
             let bounds = simple.ranges.iter().map(|(low, high)| (*low as u32, *high as u32));
@@ -260,9 +250,5 @@ impl Hasher<'_> {
 /// A real as Panda3D's build for x86-64 turns it into an int32.
 fn truncated(value: f64) -> u32 {
     let whole = value.trunc();
-    if whole >= f64::from(i32::MIN) && whole <= f64::from(i32::MAX) {
-        whole as i32 as u32
-    } else {
-        i32::MIN as u32
-    }
+    if whole >= f64::from(i32::MIN) && whole <= f64::from(i32::MAX) { whole as i32 as u32 } else { i32::MIN as u32 }
 }

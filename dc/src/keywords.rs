@@ -41,9 +41,7 @@ impl Keywords {
 
     /// The names, in the order of their bits.
     pub fn names(self) -> impl Iterator<Item = &'static str> {
-        (0..9)
-            .filter(move |bit| self.0 >> bit & 1 == 1)
-            .map(|bit| crate::names::HISTORICAL[bit])
+        (0..9).filter(move |bit| self.0 >> bit & 1 == 1).map(|bit| crate::names::HISTORICAL[bit])
     }
 }
 

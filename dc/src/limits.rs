@@ -25,11 +25,5 @@ pub const NUMBERS_MAX: usize = 65_535;
 pub const DIAGNOSTICS_MAX: usize = 100;
 
 const _: () = assert!(SOURCE_BYTES_MAX < u32::MAX as usize, "spans hold 32-bit offsets");
-const _: () = assert!(
-    NUMBERS_MAX <= u16::MAX as usize,
-    "a number must fit 16 bits and leave 65,535 free"
-);
-const _: () = assert!(
-    DEFAULT_WEIGHT_MAX < u32::MAX as u64,
-    "a fixed array within the limit has a 32-bit size"
-);
+const _: () = assert!(NUMBERS_MAX <= u16::MAX as usize, "a number must fit 16 bits and leave 65,535 free");
+const _: () = assert!(DEFAULT_WEIGHT_MAX < u32::MAX as u64, "a fixed array within the limit has a 32-bit size");

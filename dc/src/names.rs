@@ -10,22 +10,12 @@ use std::sync::Arc;
 pub(crate) struct Symbol(pub u32);
 
 /// The nine keywords that need no declaration, in the order of their bits.
-pub(crate) const HISTORICAL: [&str; 9] = [
-    "required",
-    "broadcast",
-    "ownrecv",
-    "ram",
-    "db",
-    "clsend",
-    "clrecv",
-    "ownsend",
-    "airecv",
-];
+pub(crate) const HISTORICAL: [&str; 9] =
+    ["required", "broadcast", "ownrecv", "ram", "db", "clsend", "clrecv", "ownsend", "airecv"];
 
 /// Reserved words: first those of declarations, then the type names in the order of [`crate::simple::Simple::ALL`].
-pub(crate) const DECLARATION_WORDS: [&str; 10] = [
-    "dclass", "struct", "from", "import", "keyword", "typedef", "switch", "case", "default", "break",
-];
+pub(crate) const DECLARATION_WORDS: [&str; 10] =
+    ["dclass", "struct", "from", "import", "keyword", "typedef", "switch", "case", "default", "break"];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Word {
@@ -72,10 +62,7 @@ pub(crate) struct Names {
 
 impl Names {
     pub fn new() -> Self {
-        let mut names = Names {
-            by_text: HashMap::with_capacity(1024),
-            texts: Vec::with_capacity(1024),
-        };
+        let mut names = Names { by_text: HashMap::with_capacity(1024), texts: Vec::with_capacity(1024) };
         let types = crate::simple::Simple::ALL.iter().map(|simple| simple.name());
         for text in HISTORICAL.into_iter().chain(DECLARATION_WORDS).chain(types) {
             names.intern(text);

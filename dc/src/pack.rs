@@ -23,9 +23,7 @@ fn fault<'a, I, T>(code: Code, item: &'a I, message: String) -> Result<T, Box<Pa
 
 /// The items of a list one by one, repeated ones as often as they stand for.
 fn unroll<I: Item>(items: &[I]) -> impl Iterator<Item = &I> {
-    items
-        .iter()
-        .flat_map(|item| std::iter::repeat_n(item, item.repeat().min(usize::MAX as u64) as usize))
+    items.iter().flat_map(|item| std::iter::repeat_n(item, item.repeat().min(usize::MAX as u64) as usize))
 }
 
 fn count<I: Item>(items: &[I]) -> u64 {
@@ -88,11 +86,8 @@ impl Types {
     ) -> Packed<'a, I> {
         for (index, member) in members.iter().enumerate() {
             let Some(item) = items.next() else {
-                let missing = if member.name.is_empty() {
-                    format!("item {}", index + 1)
-                } else {
-                    member.name.to_string()
-                };
+                let missing =
+                    if member.name.is_empty() { format!("item {}", index + 1) } else { member.name.to_string() };
                 let message = format!("{} takes {} items; {missing} is missing", called(name), members.len());
                 return fault(Code::ValueCount, list, message);
             };
@@ -101,11 +96,7 @@ impl Types {
         match items.next() {
             None => Ok(()),
             Some(item) => {
-                let message = format!(
-                    "{} takes {} items, and {given} are written",
-                    called(name),
-                    members.len()
-                );
+                let message = format!("{} takes {} items, and {given} are written", called(name), members.len());
                 fault(Code::ValueCount, item, message)
             }
         }
@@ -198,19 +189,11 @@ fn holds_characters(simple: Simple) -> bool {
 }
 
 fn check_character<'a, I: Item>(simple: &SimpleType, name: &str, item: &'a I, byte: u8) -> Packed<'a, I> {
-    let value = if simple.simple == Simple::Int8 {
-        i128::from(byte as i8)
-    } else {
-        i128::from(byte)
-    };
+    let value = if simple.simple == Simple::Int8 { i128::from(byte as i8) } else { i128::from(byte) };
     if simple.allows(value) {
         return Ok(());
     }
-    let message = format!(
-        "the character {value} is outside {}, which allows {}",
-        called(name),
-        simple.allowed()
-    );
+    let message = format!("the character {value} is outside {}, which allows {}", called(name), simple.allowed());
     fault(Code::ValueOutOfRange, item, message)
 }
 
@@ -309,11 +292,7 @@ pub(crate) fn pack_number<'a, I: Item>(
     out: &mut Vec<u8>,
 ) -> Packed<'a, I> {
     let refuse = |written: String| {
-        let message = format!(
-            "{written} is outside {}, which allows {}",
-            called(name),
-            simple.allowed()
-        );
+        let message = format!("{written} is outside {}, which allows {}", called(name), simple.allowed());
         fault(Code::ValueOutOfRange, item, message)
     };
     let size = simple.simple.number_size().unwrap_or(0);

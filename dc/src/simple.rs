@@ -267,11 +267,7 @@ impl SimpleType {
 
     fn does_not_fit(&self, what: &str, written: &str, scaled: i128, least: i128, greatest: i128) -> String {
         let name = self.simple.name();
-        let stored = if self.divisor == 1 {
-            String::new()
-        } else {
-            format!(" (stored as {scaled})")
-        };
+        let stored = if self.divisor == 1 { String::new() } else { format!(" (stored as {scaled})") };
         let subject = if self.simple.is_text() { "a length of " } else { "" };
         format!("{what} {written}{stored} does not fit {subject}{name}, which holds {least} to {greatest}")
     }
@@ -283,11 +279,7 @@ impl SimpleType {
             if self.simple == Simple::Float64 {
                 let divisor = f64::from(self.divisor);
                 let range = (low.as_real() * divisor, high.as_real() * divisor);
-                if !self
-                    .real_ranges
-                    .iter()
-                    .any(|other| range.0 <= other.1 && other.0 <= range.1)
-                {
+                if !self.real_ranges.iter().any(|other| range.0 <= other.1 && other.0 <= range.1) {
                     self.real_ranges.push(range);
                 }
             } else {
@@ -314,11 +306,7 @@ impl SimpleType {
 
     /// A range keeps NaN out, as it compares with nothing.
     pub fn allows_real(&self, value: f64) -> bool {
-        self.real_ranges.is_empty()
-            || self
-                .real_ranges
-                .iter()
-                .any(|(low, high)| *low <= value && value <= *high)
+        self.real_ranges.is_empty() || self.real_ranges.iter().any(|(low, high)| *low <= value && value <= *high)
     }
 
     /// What the range says, for messages.
@@ -351,8 +339,5 @@ fn scale(bound: Number, divisor: u32) -> i128 {
 
 /// Whether a further range may stand beside the earlier ones: no two may share a value.
 pub(crate) fn overlapping(ranges: &[(Number, Number)], low: Number, high: Number) -> Option<(Number, Number)> {
-    ranges
-        .iter()
-        .copied()
-        .find(|(other_low, other_high)| !high.less_than(*other_low) && !other_high.less_than(low))
+    ranges.iter().copied().find(|(other_low, other_high)| !high.less_than(*other_low) && !other_high.less_than(low))
 }

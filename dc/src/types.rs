@@ -46,19 +46,9 @@ impl ArrayType {
         let ranges: Vec<String> = self
             .counts
             .iter()
-            .map(|(low, high)| {
-                if low == high {
-                    low.to_string()
-                } else {
-                    format!("{low} to {high}")
-                }
-            })
+            .map(|(low, high)| if low == high { low.to_string() } else { format!("{low} to {high}") })
             .collect();
-        if ranges.is_empty() {
-            "any number".to_owned()
-        } else {
-            ranges.join(" or ")
-        }
+        if ranges.is_empty() { "any number".to_owned() } else { ranges.join(" or ") }
     }
 }
 
@@ -128,9 +118,7 @@ pub(crate) struct Types {
 
 impl Types {
     pub fn new() -> Self {
-        let mut types = Types {
-            nodes: Vec::with_capacity(256),
-        };
+        let mut types = Types { nodes: Vec::with_capacity(256) };
         types.add(Shape::Invalid);
         for simple in Simple::ALL {
             types.add(Shape::Simple(SimpleType::new(simple)));
@@ -222,20 +210,13 @@ impl Types {
     }
 
     fn total(&self, members: &[Parameter]) -> Measures {
-        let mut total = Measures {
-            size: Some(0),
-            believed_size: Some(0),
-            ..Measures::default()
-        };
+        let mut total = Measures { size: Some(0), believed_size: Some(0), ..Measures::default() };
         for member in members {
             let node = self.node(member.ty);
             total.size = sum(total.size, node.size);
             total.believed_size = sum(total.believed_size, node.believed_size);
             total.has_default |= self.parameter_has_default(member);
-            let weight = member
-                .default
-                .as_ref()
-                .map_or(node.weight, |bytes| 1 + bytes.len() as u64);
+            let weight = member.default.as_ref().map_or(node.weight, |bytes| 1 + bytes.len() as u64);
             total.weight = total.weight.saturating_add(weight);
             total.depth = total.depth.max(node.depth);
         }
@@ -244,11 +225,7 @@ impl Types {
 
     fn measure_switch(&self, switch: &SwitchType) -> Measures {
         let mut whole = self.total(std::slice::from_ref(&switch.key));
-        let lists = switch
-            .cases
-            .iter()
-            .map(|case| &case.members)
-            .chain(switch.default.as_ref());
+        let lists = switch.cases.iter().map(|case| &case.members).chain(switch.default.as_ref());
         let totals: Vec<Measures> = lists.map(|members| self.total(members)).collect();
         let mut heaviest = 0;
         for total in &totals {
@@ -258,10 +235,7 @@ impl Types {
         }
         whole.weight = whole.weight.saturating_add(heaviest);
         whole.size = sum(whole.size, common(totals.iter().map(|total| total.size)));
-        whole.believed_size = sum(
-            whole.believed_size,
-            common(totals.iter().map(|total| total.believed_size)),
-        );
+        whole.believed_size = sum(whole.believed_size, common(totals.iter().map(|total| total.believed_size)));
         // Only a default and no case label: Panda3D calls it fixed only if there is nothing in it at all.
         if switch.cases.is_empty() && switch.default.is_some() && whole.believed_size != Some(0) {
             whole.believed_size = None;
@@ -282,11 +256,7 @@ impl Types {
                 (Some(count), Some(size)) => Some(size.saturating_mul(count)),
                 _ => None,
             };
-            let array = ArrayType {
-                element,
-                counts: counts.clone(),
-                counted: believed.is_none(),
-            };
+            let array = ArrayType { element, counts: counts.clone(), counted: believed.is_none() };
             element = self.add(Shape::Array(array));
             self.nodes[element.0 as usize].believed_size = believed;
         }

@@ -108,10 +108,7 @@ impl Field {
         let start = out.len();
         self.types.pack(self.ty, self.name(), value, out).map_err(|fault| {
             out.truncate(start);
-            PackError {
-                code: fault.code,
-                message: fault.message,
-            }
+            PackError { code: fault.code, message: fault.message }
         })
     }
 

@@ -49,12 +49,7 @@ struct Inner {
 impl ValueError {
     #[cold]
     pub(crate) fn new(kind: ValueErrorKind, parameter: String, offset: usize, message: String) -> Self {
-        ValueError(Box::new(Inner {
-            kind,
-            parameter,
-            offset,
-            message,
-        }))
+        ValueError(Box::new(Inner { kind, parameter, offset, message }))
     }
 
     pub fn kind(&self) -> ValueErrorKind {

@@ -62,13 +62,7 @@ type Walked = Result<usize, ValueError>;
 
 impl<'a, V: Visitor> Walk<'a, V> {
     pub fn new(types: &'a Types, field: &'a str, policy: TextPolicy, visitor: V) -> Self {
-        Walk {
-            types,
-            policy,
-            visitor,
-            path: vec![Step::Name(field)],
-            items: 0,
-        }
+        Walk { types, policy, visitor, path: vec![Step::Name(field)], items: 0 }
     }
 
     #[cold]
@@ -100,11 +94,7 @@ impl<'a, V: Visitor> Walk<'a, V> {
         }
         self.path.truncate(1);
         let left = bytes.len() - end;
-        self.error(
-            ValueErrorKind::Trailing,
-            end,
-            format!("{left} bytes are left over after the value"),
-        )
+        self.error(ValueErrorKind::Trailing, end, format!("{left} bytes are left over after the value"))
     }
 
     /// One value at `at`; answers where it ends.
@@ -120,11 +110,7 @@ impl<'a, V: Visitor> Walk<'a, V> {
             Shape::Simple(simple) => self.legacy(simple, bytes, at),
             Shape::Array(array) => self.array(array, bytes, at),
             Shape::Record(record) => {
-                let list = if record.class.is_some() {
-                    List::Struct
-                } else {
-                    List::Parameters
-                };
+                let list = if record.class.is_some() { List::Struct } else { List::Parameters };
                 self.visitor.open(list);
                 let end = self.members(&record.members, bytes, at)?;
                 self.visitor.close(list);
@@ -190,18 +176,11 @@ impl<'a, V: Visitor> Walk<'a, V> {
         };
         // The length before the bytes: a length that is not allowed is the nearer cause.
         if !simple.allows(length as i128) {
-            return self.constraint(
-                at,
-                format!("a length of {length} is not allowed; {} is", simple.allowed()),
-            );
+            return self.constraint(at, format!("a length of {length} is not allowed; {} is", simple.allowed()));
         }
         let text = self.take(bytes, start, length)?;
         if simple.simple == Simple::String && !self.policy.allows(text) {
-            let wanted = if self.policy == TextPolicy::Ascii {
-                "7-bit characters"
-            } else {
-                "well-formed UTF-8"
-            };
+            let wanted = if self.policy == TextPolicy::Ascii { "7-bit characters" } else { "well-formed UTF-8" };
             return self.constraint(at, format!("the text is not {wanted}"));
         }
         self.visitor.text(text);
@@ -219,10 +198,7 @@ impl<'a, V: Visitor> Walk<'a, V> {
         let element = simple.simple.legacy_element();
         let size = element.and_then(Simple::number_size).unwrap_or(5);
         if !(inside.len() - at - 2).is_multiple_of(size) {
-            let message = format!(
-                "{} bytes are no whole number of {size}-byte elements",
-                inside.len() - at - 2
-            );
+            let message = format!("{} bytes are no whole number of {size}-byte elements", inside.len() - at - 2);
             return self.constraint(at, message);
         }
         self.visitor.open(List::Array);
@@ -242,8 +218,7 @@ impl<'a, V: Visitor> Walk<'a, V> {
     }
 
     fn plain_number(&mut self, simple: Simple, bytes: &[u8]) {
-        self.visitor
-            .number(&SimpleType::new(simple), stored(simple, bytes), bytes);
+        self.visitor.number(&SimpleType::new(simple), stored(simple, bytes), bytes);
     }
 
     fn array(&mut self, array: &'a ArrayType, bytes: &[u8], at: usize) -> Walked {
@@ -299,10 +274,7 @@ impl<'a, V: Visitor> Walk<'a, V> {
             self.take(bytes, at, array.least_count() as usize)?
         };
         if !array.allows(text.len()) {
-            return self.constraint(
-                at,
-                format!("{} elements are not allowed; {} are", text.len(), array.allowed()),
-            );
+            return self.constraint(at, format!("{} elements are not allowed; {} are", text.len(), array.allowed()));
         }
         if let Some(wrong) = text.iter().position(|byte| !simple.allows((*byte).into())) {
             self.path.push(Step::Element(wrong));

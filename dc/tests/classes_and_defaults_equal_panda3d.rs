@@ -9,12 +9,8 @@ use support::{contract, entries, hex};
 
 /// Defaults that the oracle cannot compute and we can (spec 5): the scaled minimum of a range without 0 together with a
 /// divisor, and for `g`, a switch whose key's default has no case, the first case.
-const DEFAULTS_BEYOND_THE_ORACLE: &[(&str, &str)] = &[
-    ("h", "f4010000"),
-    ("g", "010f00"),
-    ("broken", "3200"),
-    ("j", "0100000000003d40"),
-];
+const DEFAULTS_BEYOND_THE_ORACLE: &[(&str, &str)] =
+    &[("h", "f4010000"), ("g", "010f00"), ("broken", "3200"), ("j", "0100000000003d40")];
 
 fn number(number: u16) -> i32 {
     if number == NO_NUMBER { -1 } else { number.into() }
@@ -41,12 +37,7 @@ fn describe(field: &Field, expected: &Json) -> Json {
     match field.kind() {
         FieldKind::Atomic => out["elements"] = field.parameter_names().collect(),
         FieldKind::Molecular => {
-            out["atomics"] = field
-                .parts()
-                .iter()
-                .zip(field.part_names())
-                .map(|(id, name)| json!([id, name]))
-                .collect();
+            out["atomics"] = field.parts().iter().zip(field.part_names()).map(|(id, name)| json!([id, name])).collect();
         }
         FieldKind::Data => {}
     }
@@ -59,21 +50,14 @@ fn compare_class(class: &Class, expected: &Json) {
     assert_eq!(name, expected["name"]);
     assert_eq!(class.is_struct(), expected["struct"], "{name}");
     assert_eq!(class.bases().collect::<Json>(), expected["parents"], "{name}");
-    assert_eq!(
-        class.fields().map(|field| number(field.id())).collect::<Json>(),
-        expected["inherited"],
-        "{name}"
-    );
+    assert_eq!(class.fields().map(|field| number(field.id())).collect::<Json>(), expected["inherited"], "{name}");
     let fields = expected["fields"].as_array().unwrap();
     assert_eq!(class.own_fields().count(), fields.len(), "{name}");
     for (field, expected) in class.own_fields().zip(fields) {
         assert_eq!(&describe(field, expected), expected, "{name}");
     }
     match class.constructor() {
-        Some(constructor) => assert_eq!(
-            &describe(constructor, &expected["constructor"]),
-            &expected["constructor"]
-        ),
+        Some(constructor) => assert_eq!(&describe(constructor, &expected["constructor"]), &expected["constructor"]),
         None => assert!(expected.get("constructor").is_none(), "{name}"),
     }
 }
@@ -87,22 +71,9 @@ fn everything_declared_equals_the_manifest() {
         for (class, expected) in contract.classes_and_structs().zip(classes) {
             compare_class(class, expected);
         }
-        assert_eq!(
-            contract.typedefs().collect::<Json>(),
-            entry["typedefs"],
-            "{}",
-            entry["files"]
-        );
-        assert_eq!(
-            contract.known_keywords().collect::<Json>(),
-            entry["keywords_known"],
-            "{}",
-            entry["files"]
-        );
-        let imports = contract
-            .imports()
-            .iter()
-            .map(|import| json!([import.module, import.symbols]));
+        assert_eq!(contract.typedefs().collect::<Json>(), entry["typedefs"], "{}", entry["files"]);
+        assert_eq!(contract.known_keywords().collect::<Json>(), entry["keywords_known"], "{}", entry["files"]);
+        let imports = contract.imports().iter().map(|import| json!([import.module, import.symbols]));
         assert_eq!(imports.collect::<Json>(), entry["imports"], "{}", entry["files"]);
     }
 }
@@ -128,10 +99,7 @@ fn look_ups_find_what_is_declared_and_nothing_else() {
             }
             assert!(class.field(NO_NUMBER).is_none());
         }
-        for class in contract
-            .classes_and_structs()
-            .filter(|class| class.is_struct() && !class.name().is_empty())
-        {
+        for class in contract.classes_and_structs().filter(|class| class.is_struct() && !class.name().is_empty()) {
             assert!(contract.class_by_name(class.name()).is_none(), "structs are no classes");
             assert!(contract.class_or_struct(class.name()).is_some());
         }

@@ -12,11 +12,7 @@ fn every_vector_file_has_its_hash_under_all_eight_settings() {
     for entry in manifest["entries"].as_array().unwrap() {
         let sources = sources(entry);
         if entry["all_objects_valid"] == false {
-            assert!(
-                Contract::parse(&sources, &Options::default()).is_err(),
-                "{}",
-                entry["files"]
-            );
+            assert!(Contract::parse(&sources, &Options::default()).is_err(), "{}", entry["files"]);
             continue;
         }
         for (setting, expected) in entry["hash_variants"].as_object().unwrap() {

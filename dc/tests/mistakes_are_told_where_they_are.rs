@@ -19,9 +19,7 @@ fn every_refusal_has_a_place_inside_the_text_and_a_code() {
             Some(hex) => unhex(hex),
             None => case["text"].as_str().unwrap().as_bytes().to_vec(),
         };
-        let Err(errors) = parse_text(&text) else {
-            panic!("{}", case["id"])
-        };
+        let Err(errors) = parse_text(&text) else { panic!("{}", case["id"]) };
         for error in &errors {
             assert!(error.code().starts_with("DC") && error.code().len() == 5);
             assert!(error.line() >= 1 && error.column() >= 1, "{}", case["id"]);
@@ -51,10 +49,7 @@ fn one_mistake_gives_one_message() {
 fn reading_goes_on_after_a_mistake() {
     let text = "dclass A {\n  f(uint8 a;\n  g(Ghost x) ram;\n  h() loud;\n};\nstruct S { uint8 a = 300; };\ndclass B : C {};\n";
     let told = told(text);
-    let codes: Vec<&str> = told
-        .iter()
-        .map(|line| &line[line.find('[').unwrap() + 1..][..5])
-        .collect();
+    let codes: Vec<&str> = told.iter().map(|line| &line[line.find('[').unwrap() + 1..][..5]).collect();
     assert_eq!(codes, ["DC010", "DC110", "DC030", "DC090", "DC040"], "{told:#?}");
     assert!(
         told[0].starts_with("test.dc:2:12: error[DC010]: expected `)` after the parameters, found `;`"),
@@ -76,13 +71,8 @@ fn a_misspelt_name_is_answered_with_the_near_one() {
 
 #[test]
 fn a_mistake_in_the_second_file_is_told_there() {
-    let sources = [
-        Source::new("one.dc", "dclass A {};\n"),
-        Source::new("two.dc", "\n  dclass A {};\n"),
-    ];
-    let Err(errors) = Contract::parse(&sources, &Options::default()) else {
-        panic!()
-    };
+    let sources = [Source::new("one.dc", "dclass A {};\n"), Source::new("two.dc", "\n  dclass A {};\n")];
+    let Err(errors) = Contract::parse(&sources, &Options::default()) else { panic!() };
     let first = errors.first();
     assert_eq!((first.file(), first.line(), first.column()), ("two.dc", 2, 10));
     assert_eq!(first.labels()[1].span.file, 0, "where it was declared first");

@@ -37,22 +37,14 @@ fn complaint(output: &Output) -> String {
 }
 
 fn files(entry: &Json) -> Vec<&str> {
-    entry["files"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|name| name.as_str().unwrap())
-        .collect()
+    entry["files"].as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect()
 }
 
 /// Everything the manifest says is in the answer; the answer may say more, and a default the oracle lacks.
 fn assert_within(expected: &Json, answer: &Json, place: &str) {
     match (expected, answer) {
         (Json::Object(expected), Json::Object(answer)) => {
-            for (key, expected) in expected
-                .iter()
-                .filter(|(key, _)| *key != "hash_variants" && *key != "packings")
-            {
+            for (key, expected) in expected.iter().filter(|(key, _)| *key != "hash_variants" && *key != "packings") {
                 assert_within(expected, &answer[key], &format!("{place}.{key}"));
             }
         }
@@ -144,16 +136,10 @@ fn a_batch_answers_nonsense_and_goes_on() {
         {\"op\":\"pack\",\"class\":\"Ints\",\"field\":\"i8\",\"literal\":\"-1\"}";
     let output = tool(&["unpack", "--batch", "03_integers.dc"], requests);
     let answers = text(&output);
-    let lines: Vec<Json> = answers
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect();
+    let lines: Vec<Json> = answers.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(lines.len(), 6);
     assert!(lines[..5].iter().all(|line| line["ok"] == false), "{answers}");
-    assert!(
-        lines[3]["error"].as_str().unwrap().contains("did you mean `Ints`"),
-        "{answers}"
-    );
+    assert!(lines[3]["error"].as_str().unwrap().contains("did you mean `Ints`"), "{answers}");
     assert_eq!(lines[5], json!({"ok": true, "hex": "ff"}));
 }
 
@@ -162,10 +148,7 @@ fn one_value_is_packed_and_unpacked() {
     let packed = tool(&["pack", "15_structs.dc", "--field", "Holder.p", "{x = 1.5, -2}"], "");
     assert_eq!((text(&packed).trim(), packed.status.code()), ("0f00ecff", Some(0)));
     let unpacked = tool(&["unpack", "15_structs.dc", "--field", "Holder.p", "0f00ecff"], "");
-    assert_eq!(
-        (text(&unpacked).trim(), unpacked.status.code()),
-        ("{1.5, -2.0}", Some(0))
-    );
+    assert_eq!((text(&unpacked).trim(), unpacked.status.code()), ("{1.5, -2.0}", Some(0)));
     let negative = tool(&["pack", "03_integers.dc", "--field", "Ints.i8", "-1"], "");
     assert_eq!(text(&negative).trim(), "ff");
 }
@@ -178,32 +161,13 @@ fn exit_codes_tell_refusal_from_wrong_usage() {
     assert_eq!(code(&["check", "no_such_file.dc"]), Some(2));
     assert_eq!(code(&["check"]), Some(2));
     assert_eq!(code(&["pack", "03_integers.dc", "--field", "Ints.i8", "300"]), Some(1));
-    assert_eq!(
-        code(&["unpack", "03_integers.dc", "--field", "Ints.i8", "0000"]),
-        Some(1)
-    );
-    assert_eq!(
-        code(&["unpack", "03_integers.dc", "--field", "Ints.nothing", "00"]),
-        Some(2)
-    );
+    assert_eq!(code(&["unpack", "03_integers.dc", "--field", "Ints.i8", "0000"]), Some(1));
+    assert_eq!(code(&["unpack", "03_integers.dc", "--field", "Ints.nothing", "00"]), Some(2));
     assert_eq!(code(&["diff", "03_integers.dc", "03_integers.dc"]), Some(0));
-    assert_eq!(
-        code(&["diff", "03_integers.dc", "41_contract.dc"]),
-        Some(1),
-        "they differ"
-    );
+    assert_eq!(code(&["diff", "03_integers.dc", "41_contract.dc"]), Some(1), "they differ");
     assert_eq!(code(&["diff", "03_integers.dc"]), Some(2));
     assert_eq!(code(&["diff", "03_integers.dc", "39_forward_references.dc"]), Some(2));
-    assert_eq!(
-        code(&[
-            "diff",
-            "42_sequence_a.dc",
-            "--new",
-            "42_sequence_a.dc",
-            "43_sequence_b.dc"
-        ]),
-        Some(1)
-    );
+    assert_eq!(code(&["diff", "42_sequence_a.dc", "--new", "42_sequence_a.dc", "43_sequence_b.dc"]), Some(1));
     assert_eq!(code(&["--help"]), Some(0));
 }
 
@@ -215,22 +179,13 @@ fn mistakes_are_drawn_with_their_line_and_a_caret() {
     std::fs::write(&path, source).unwrap();
     let output = tool(&["check", path.to_str().unwrap()], "");
     let drawn = complaint(&output);
-    for part in [
-        "DC110",
-        "DC030",
-        "DC001",
-        "setX(int61/10 x) requird;",
-        "^^^^^",
-        "did you mean `int16`?",
-        "wrong.dc:2:8",
-    ] {
+    for part in
+        ["DC110", "DC030", "DC001", "setX(int61/10 x) requird;", "^^^^^", "did you mean `int16`?", "wrong.dc:2:8"]
+    {
         assert!(drawn.contains(part), "{part} is missing in:\n{drawn}");
     }
     let plain = complaint(&tool(&["check", "--plain", path.to_str().unwrap()], ""));
-    assert!(
-        plain.contains("wrong.dc:2:8: error[DC110]: the type `int61` is not declared\n"),
-        "{plain}"
-    );
+    assert!(plain.contains("wrong.dc:2:8: error[DC110]: the type `int61` is not declared\n"), "{plain}");
     std::fs::remove_dir_all(folder).unwrap();
 }
 

@@ -21,18 +21,11 @@ fn check_unpacking(name: &str, field: &Field, bytes: &[u8], expected: &Json, wro
         Err(_) => expected["accept"] == false,
     };
     if !agrees {
-        wrong.push(format!(
-            "{name} unpack {}: Panda3D {expected}, we {unpacked:?}",
-            hex(bytes)
-        ));
+        wrong.push(format!("{name} unpack {}: Panda3D {expected}, we {unpacked:?}", hex(bytes)));
         return;
     }
     if valid.is_ok() {
-        assert_eq!(
-            field.validate_prefix(bytes, TextPolicy::Bytes),
-            Ok(bytes.len()),
-            "{name}"
-        );
+        assert_eq!(field.validate_prefix(bytes, TextPolicy::Bytes), Ok(bytes.len()), "{name}");
         assert_eq!(field.skip(bytes), Ok(bytes.len()), "{name}");
         let text = field.format(bytes, TextPolicy::Bytes).unwrap();
         let again = field.pack_literal(text.as_str());
@@ -69,12 +62,7 @@ fn every_packing_of_the_manifest_is_ours() {
             }
         }
     }
-    assert!(
-        wrong.is_empty(),
-        "{} of {checked} differ:\n{}",
-        wrong.len(),
-        wrong.join("\n")
-    );
+    assert!(wrong.is_empty(), "{} of {checked} differ:\n{}", wrong.len(), wrong.join("\n"));
     assert!(checked > 1000, "{checked}");
 }
 
@@ -86,26 +74,17 @@ fn an_error_names_the_parameter_the_offset_and_what_was_allowed() {
     let error = |bytes: &[u8]| field.validate(bytes, TextPolicy::Utf8).unwrap_err();
     let out_of_range = error(&unhex("0100 61 0600 0100 05 0200 64"));
     assert_eq!(out_of_range.kind(), ValueErrorKind::Constraint);
-    assert_eq!(
-        out_of_range.to_string(),
-        "set.items[1].count at byte 10: 100 is not allowed; 1 to 99 is"
-    );
+    assert_eq!(out_of_range.to_string(), "set.items[1].count at byte 10: 100 is not allowed; 1 to 99 is");
     let short = error(&unhex("0500 61"));
     assert_eq!((short.kind(), short.offset()), (ValueErrorKind::Truncated, 2));
     assert_eq!(short.parameter(), "set.name");
     let long = error(&unhex("0000 0000 00"));
     assert_eq!((long.kind(), long.offset()), (ValueErrorKind::Trailing, 4));
     let not_text = error(&unhex("0100 ff 0000"));
-    assert_eq!(
-        not_text.to_string(),
-        "set.name at byte 0: the text is not well-formed UTF-8"
-    );
+    assert_eq!(not_text.to_string(), "set.name at byte 0: the text is not well-formed UTF-8");
     assert!(field.validate(&unhex("0100 ff 0000"), TextPolicy::Bytes).is_ok());
     assert!(field.validate(&unhex("0200 c3a9 0000"), TextPolicy::Utf8).is_ok());
     assert!(field.validate(&unhex("0200 c3a9 0000"), TextPolicy::Ascii).is_err());
-    assert_eq!(
-        field.validate_prefix(&unhex("0100 61 0000 ff"), TextPolicy::Utf8),
-        Ok(5)
-    );
+    assert_eq!(field.validate_prefix(&unhex("0100 61 0000 ff"), TextPolicy::Utf8), Ok(5));
     assert_eq!(field.skip(&unhex("0100 ff 0300 0000 ff 07")), Ok(8));
 }

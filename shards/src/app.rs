@@ -77,9 +77,15 @@ pub enum CloseCause {
 #[derive(Debug)]
 pub enum Input<E, T> {
     /// A connection was accepted. It is neither read nor written before [`Turn::attach`].
-    Accepted { listener: ListenerId, socket: Socket },
+    Accepted {
+        listener: ListenerId,
+        socket: Socket,
+    },
     /// The connection ended; its id is gone.
-    Closed { connection: ConnectionId, cause: CloseCause },
+    Closed {
+        connection: ConnectionId,
+        cause: CloseCause,
+    },
     Timer(T),
     /// From a thread that is no executor: a database completion, a signal.
     External(E),
@@ -129,12 +135,27 @@ pub struct Turn<S: Shard + ?Sized> {
 /// What a turn does outside the mesh, in order.
 #[derive(Debug)]
 pub(crate) enum Effect {
-    Attach { connection: ConnectionId, socket: Socket, options: ConnectionOptions },
-    Write { connection: ConnectionId, bytes: Bytes },
+    Attach {
+        connection: ConnectionId,
+        socket: Socket,
+        options: ConnectionOptions,
+    },
+    Write {
+        connection: ConnectionId,
+        bytes: Bytes,
+    },
     /// A paused connection may be read again.
-    Resume { connection: ConnectionId },
-    Close { connection: ConnectionId, close: Close },
-    SendPacket { to: SocketAddr, bytes: Bytes },
+    Resume {
+        connection: ConnectionId,
+    },
+    Close {
+        connection: ConnectionId,
+        close: Close,
+    },
+    SendPacket {
+        to: SocketAddr,
+        bytes: Bytes,
+    },
     Stop,
 }
 

@@ -177,7 +177,7 @@ impl<S: Shard> Engine<S> {
             Work::Message(from, message) => self.shard.on_message(from, message, &mut self.turn),
             Work::Received(connection) => {
                 Self::offer(&mut self.shard, &mut self.receive, &mut self.pool, connection, &mut self.turn);
-            },
+            }
             Work::Input(input) => {
                 let Some(input) = Self::unless_early_or_late(&mut self.receive, &mut self.pool, input) else { return };
                 self.shard.on_input(input, &mut self.turn);

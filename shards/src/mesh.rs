@@ -206,9 +206,10 @@ impl<M> Port<M> {
 
     /// Whether something that waits would fit now.
     pub fn can_push(&self) -> bool {
-        self.waiting.iter().zip(&self.outgoing).any(|(waiting, ring)| {
-            !waiting.is_empty() && ring.as_ref().is_some_and(|ring| ring.slots() > 0)
-        })
+        self.waiting
+            .iter()
+            .zip(&self.outgoing)
+            .any(|(waiting, ring)| !waiting.is_empty() && ring.as_ref().is_some_and(|ring| ring.slots() > 0))
     }
 
     /// The executors from which batches were taken since the last call: their rings have room.

@@ -4,9 +4,7 @@
 //! Which executor takes its turn, how many bytes of a connection arrive at once, when time passes: each is a random
 //! choice, so that interleavings come up that a real machine shows once a month. The same seed gives the same run.
 
-use crate::app::{
-    Close, CloseCause, ConnectionId, Effect, Input, ListenerId, Shard, ShardId, Socket, SocketKind,
-};
+use crate::app::{Close, CloseCause, ConnectionId, Effect, Input, ListenerId, Shard, ShardId, Socket, SocketKind};
 use crate::engine::Engine;
 use crate::mesh::ports;
 use hashbrown::HashMap;

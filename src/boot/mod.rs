@@ -19,6 +19,10 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+/// Signals that come closer together are one request.
+const SAME_REQUEST: Duration = Duration::from_millis(100);
 
 /// Why the daemon does not start, or ended badly: a text for the operator, with what to do about it.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +44,7 @@ pub fn run(file: &Path) -> Result<(), BootError> {
         tracing::warn!("{warning}");
     }
     let contract = contract::load(&config.global)?;
+    contract.check_uberdogs(&config)?;
     let placement = placement::choose(&config.shards)?;
     for note in surroundings::check(&config, placement.shards()).map_err(refuse)? {
         tracing::warn!("{note}");
@@ -71,10 +76,8 @@ pub fn run(file: &Path) -> Result<(), BootError> {
         databases: databases.clone(),
     };
     let shards = placement.shards();
-    let placed = listeners.into_iter().map(|listener| Placed {
-        shard: listener.shard,
-        value: (listener.id, listener.socket),
-    });
+    let placed =
+        listeners.into_iter().map(|listener| Placed { shard: listener.shard, value: (listener.id, listener.socket) });
     let executors = start_executors::<Daemon, _>(&placement, placed.collect(), |shard, own_injector| {
         let _ = injector.set(own_injector);
         let shared = shared.clone();
@@ -174,8 +177,7 @@ fn open_databases(
                 injector.send(shard, External::Database { server, completion });
             }
         };
-        databases
-            .push(Engine::open(server, settings, contract.contract.clone(), Box::new(complete)).map_err(refuse)?);
+        databases.push(Engine::open(server, settings, contract.contract.clone(), Box::new(complete)).map_err(refuse)?);
     }
     Ok(databases)
 }
@@ -191,15 +193,21 @@ fn shut_down_on_signals(
     std::thread::Builder::new()
         .name("signals".to_owned())
         .spawn(move || {
-            let mut asked = false;
+            let mut asked: Option<Instant> = None;
             for signal in signals.forever() {
-                if asked {
-                    tracing::warn!("ended at once by a second signal");
-                    std::process::exit(128 + signal);
+                match asked {
+                    None => {
+                        asked = Some(Instant::now());
+                        tracing::info!("ending: a second signal ends at once");
+                        stop_all(&injector, shards);
+                    }
+                    // `timeout` and some supervisors signal the process and its group: that is one request.
+                    Some(first) if first.elapsed() < SAME_REQUEST => {}
+                    Some(_) => {
+                        tracing::warn!("ended at once by a second signal");
+                        std::process::exit(128 + signal);
+                    }
                 }
-                asked = true;
-                tracing::info!("ending: a second signal ends at once");
-                stop_all(&injector, shards);
             }
         })
         .map_err(|error| BootError(format!("no thread for signals: {error}")))?;

@@ -2,6 +2,7 @@
 
 use super::BootError;
 use crate::config::{ShardCount, Shards};
+use donet_shards::MAX_SHARDS;
 use donet_shards::runtime::Placement;
 
 /// Chooses the executors' places from the settings and the CPUs that this process may use.
@@ -22,9 +23,17 @@ fn place(settings: &Shards, allowed: &[usize]) -> Result<Placement, BootError> {
         return Err(BootError(format!("[shards] cpus: CPU {cpu} is not one that this process may use ({allowed:?})")));
     }
     let count = match settings.count {
-        ShardCount::Auto => cpus.len(),
+        ShardCount::Auto => cpus.len().min(MAX_SHARDS),
         ShardCount::Count(count) => count,
     };
+    if !settings.cpus.is_empty() && (!settings.pin || count > cpus.len()) {
+        return Err(BootError(format!(
+            "[shards] cpus names {} CPUs, but {count} executors are not pinned to them: pin is {}; \
+             leave cpus out, or have at most one executor for each",
+            cpus.len(),
+            settings.pin
+        )));
+    }
     if settings.pin && count <= cpus.len() {
         Ok(Placement::Pinned(cpus[..count].to_vec()))
     } else {
@@ -69,6 +78,8 @@ mod tests {
         assert_eq!(chosen(&settings(ShardCount::Count(4), true, &[])), Placement::Unpinned(4));
         assert_eq!(chosen(&settings(ShardCount::Auto, false, &[])), Placement::Unpinned(3));
         assert!(place(&settings(ShardCount::Auto, true, &[4]), &allowed).is_err());
+        assert!(place(&settings(ShardCount::Auto, false, &[2]), &allowed).is_err(), "cpus would do nothing");
+        assert!(place(&settings(ShardCount::Count(2), true, &[2]), &allowed).is_err());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! A message is read to its end before anything is done (A7): one with trailing bytes changes nothing.
 
-use super::interest::InterestRequest;
+use super::interest_tables::InterestRequest;
 use super::session::{End, Session, State};
 use super::settings::Shared;
 use crate::config::InterestPermission;

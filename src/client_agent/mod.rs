@@ -10,12 +10,13 @@
 //! * [`cluster_message`]: what the cluster may send to a session, decoded once for all sessions that it reaches.
 //! * [`objects`]: tables of what a session knows.
 //! * [`visibility`]: entering, moving, leaving, ownership.
-//! * [`interest`]: opening and closing of zones.
+//! * [`interest_tables`] and [`interest`]: opening and closing of zones.
 //! * [`settings`]: what sessions share, and their limits.
 
 mod client_message;
 mod cluster_message;
 mod interest;
+mod interest_tables;
 mod objects;
 mod pool;
 mod session;
@@ -76,7 +77,8 @@ pub struct ClientAgents {
     shards: usize,
     /// The pools that live on this executor, by their first agent.
     pools: HashMap<u8, Pool>,
-    sessions: HashMap<Channel, Session>,
+    /// Boxed, so that a growing table moves pointers and not sessions.
+    sessions: HashMap<Channel, Box<Session>>,
     connections: HashMap<ConnectionId, Channel>,
 }
 
@@ -166,7 +168,7 @@ impl ClientAgents {
     ) {
         let session = Session::begin(agent, channel, connection, peer, local, &self.shared, out);
         self.connections.insert(connection, channel);
-        self.sessions.insert(channel, session);
+        self.sessions.insert(channel, Box::new(session));
     }
 
     /// Bytes of a client. Returns how many were used; all, once its session has ended.

@@ -53,7 +53,7 @@ pub(super) struct Objects {
     known: HashMap<Doid, Known>,
     /// Ordered, so that a session ends the same way on every run.
     session_objects: BTreeSet<Doid>,
-    /// Fields that this client may set by an AI's leave. By the full doid: grants must not leak (§3.15.2).
+    /// Fields that this client may set by an AI's leave, sorted. By the full doid: grants must not leak (§3.15.2).
     sendable: HashMap<Doid, SmallVec<[u16; 8]>>,
     historical: Historical,
 }
@@ -150,7 +150,8 @@ impl Objects {
     }
 
     /// Replaces the granted fields of an object; none clears them.
-    pub(super) fn set_sendable(&mut self, doid: Doid, fields: SmallVec<[u16; 8]>) {
+    pub(super) fn set_sendable(&mut self, doid: Doid, mut fields: SmallVec<[u16; 8]>) {
+        fields.sort_unstable();
         if fields.is_empty() {
             self.sendable.remove(&doid);
         } else {
@@ -159,7 +160,7 @@ impl Objects {
     }
 
     pub(super) fn is_sendable(&self, doid: Doid, field: u16) -> bool {
-        self.sendable.get(&doid).is_some_and(|fields| fields.contains(&field))
+        self.sendable.get(&doid).is_some_and(|fields| fields.binary_search(&field).is_ok())
     }
 
     /// Remembers an object that has left.

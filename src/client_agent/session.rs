@@ -3,7 +3,7 @@
 //! A handler that decides that the session is over returns an [`End`]; only [`Session::end`] carries it out, so every
 //! session ends once, in one order, with one reason.
 
-use super::interest::Interests;
+use super::interest_tables::Interests;
 use super::objects::Objects;
 use super::settings::{Agent, Shared};
 use super::{ClientTimer, TimerKind};

@@ -56,7 +56,7 @@ impl Daemon {
                 turn.send(home, Message::AdoptClient { agent, channel, socket });
             }
             Action::RefuseClient { socket, frame, close, reason } => {
-                tracing::warn!(peer = %socket.peer, reason = reason.name(), "client refused");
+                tracing::debug!(peer = %socket.peer, reason = reason.name(), "client refused");
                 let connection = turn.attach(socket, ConnectionOptions::default());
                 turn.write(connection, frame);
                 turn.close(connection, close);

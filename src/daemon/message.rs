@@ -10,23 +10,36 @@ use donet_shards::Socket;
 #[derive(Debug)]
 pub enum Message {
     /// Deliver to whoever receives it here.
-    Deliver { from: Participant, datagram: Datagram },
+    Deliver {
+        from: Participant,
+        datagram: Datagram,
+    },
     Subscriptions(SubscriptionNews),
     /// Everything that the participant had subscribed to is in effect everywhere.
-    Effective { participant: Participant, token: u64 },
+    Effective {
+        participant: Participant,
+        token: u64,
+    },
     Role(RoleMessage),
     /// Serve this link.
     AdoptLink(Socket),
     /// A link that the sender served has ended.
     LinkEnded,
     /// Serve this client.
-    AdoptClient { agent: u8, channel: Channel, socket: Socket },
+    AdoptClient {
+        agent: u8,
+        channel: Channel,
+        socket: Socket,
+    },
 }
 
 /// What other threads send into an executor.
 #[derive(Debug)]
 pub enum External {
-    Database { server: u8, completion: DatabaseCompletion },
+    Database {
+        server: u8,
+        completion: DatabaseCompletion,
+    },
     /// The daemon ends.
     Shutdown,
 }

@@ -19,6 +19,8 @@ mod role;
 mod tests;
 #[cfg(test)]
 mod tests_vectors;
+#[cfg(test)]
+mod tests_world;
 
 pub use engine::{Engine, EngineError, EngineHandle};
 pub use operation::{

@@ -4,7 +4,7 @@
 //! Holds no object and no pending request; a completion brings everything that its answer needs.
 
 use super::answer;
-use super::operation::{DatabaseCompletion, FieldValues, Outcome};
+use super::operation::{DatabaseCompletion, FieldValues, Outcome, Refusal};
 use super::request::{Parsed, RequestError, RequestParser, is_stored};
 use crate::config;
 use crate::outbox::{Action, Outbox, Participant};
@@ -97,24 +97,31 @@ impl DatabaseServer {
 
     /// What the engine answers: broadcasts, then the reply.
     pub fn on_completion(&mut self, completion: DatabaseCompletion, out: &mut Outbox) {
-        match &completion.outcome {
-            Outcome::Failed => out.metrics.database_failures += 1,
-            Outcome::Refused(refusal) => {
-                out.metrics.object_messages_refused += 1;
-                tracing::debug!(
-                    doid = completion.doid,
-                    message_type = %completion.message_type,
-                    requester = completion.requester,
-                    %refusal,
-                    "database request refused"
-                );
-            }
-            _ => {}
-        }
+        self.count(&completion, out);
         if self.settings.broadcast {
             self.broadcast(&completion, out);
         }
         self.reply(&completion, out);
+    }
+
+    fn count(&self, completion: &DatabaseCompletion, out: &mut Outbox) {
+        let DatabaseCompletion { doid, message_type, requester, .. } = *completion;
+        match &completion.outcome {
+            Outcome::Failed => out.metrics.database_failures += 1,
+            Outcome::Refused(refusal @ (Refusal::PoolExhausted | Refusal::QueueFull)) => {
+                out.metrics.database_failures += 1;
+                tracing::warn!(%message_type, requester, %refusal, "database request failed");
+            }
+            Outcome::Refused(refusal @ Refusal::ForeignField(_)) => {
+                out.metrics.object_messages_refused += 1;
+                tracing::warn!(doid, %message_type, requester, %refusal, "database request refused");
+            }
+            // Asking whether an object exists is no mistake.
+            Outcome::Refused(refusal @ Refusal::MissingObject) => {
+                tracing::debug!(doid, %message_type, requester, %refusal, "database request without effect");
+            }
+            _ => {}
+        }
     }
 
     pub(super) fn publish(&self, encoder: Option<Encoder>, out: &mut Outbox) {

@@ -1,7 +1,7 @@
 //! Appendix A byte for byte, contracts that change under stored objects, replies that do not fit, disks that fail.
 
 use super::engine::MemoryStorage;
-use super::tests::*;
+use super::tests_world::*;
 use crate::wire::message_type as t;
 use crate::wire::{Doid, MAX_BODY_BYTES};
 

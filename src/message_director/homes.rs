@@ -3,8 +3,8 @@
 use super::ShardSet;
 use crate::config::Config;
 use crate::wire::{
-    ALL_CLIENTS, ALL_DATABASE_SERVERS, ALL_STATE_SERVERS, Channel, Datagram, MessageType, RESERVED_MAX, Reader,
-    children_channel, message_type as t,
+    ALL_CLIENTS, ALL_DATABASE_SERVERS, ALL_STATE_SERVERS, CONTROL, Channel, Datagram, Doid, MessageType, Reader,
+    children_channel, database_broadcast_channel, message_type as t,
 };
 use donet_shards::{ShardId, shard_of};
 use std::ops::RangeInclusive;
@@ -16,6 +16,8 @@ pub struct Homes {
     client_channels: Vec<RangeInclusive<Channel>>,
     /// Whether live objects can be here.
     objects: bool,
+    /// Stored objects that follow their database (AMB-2).
+    followed: Vec<RangeInclusive<Doid>>,
     state_server_channels: Vec<Channel>,
     database_channels: Vec<Channel>,
 }
@@ -35,6 +37,12 @@ impl Homes {
             shards,
             client_channels: config.client_agents.iter().map(|agent| agent.channels.clone()).collect(),
             objects: !config.state_servers.is_empty() || !config.database_state_servers.is_empty(),
+            followed: config
+                .database_state_servers
+                .iter()
+                .filter(|role| role.follow_database)
+                .flat_map(|role| role.ranges.iter().cloned())
+                .collect(),
             state_server_channels: config.state_servers.iter().map(|server| server.control_channel).collect(),
             database_channels: config.database_servers.iter().map(|server| server.control_channel).collect(),
         }
@@ -54,11 +62,16 @@ impl Homes {
         if self.client_channels.iter().any(|range| range.contains(&channel)) {
             homes.insert(shard_of(channel, self.shards));
         }
-        if self.objects && channel > RESERVED_MAX {
-            if u32::try_from(channel).is_ok() {
+        if self.objects && channel > CONTROL {
+            let low = channel as u32;
+            if u64::from(low) == channel {
                 homes.insert(shard_of(channel, self.shards));
-            } else if channel >> 32 == children_channel(0) >> 32 {
+            } else if channel == children_channel(low) {
                 return ShardSet::all(self.shards);
+            } else if channel == database_broadcast_channel(low)
+                && self.followed.iter().any(|range| range.contains(&low))
+            {
+                homes.insert(shard_of(u64::from(low), self.shards));
             }
         }
         homes

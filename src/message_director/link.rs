@@ -15,8 +15,13 @@ pub enum LinkOutcome {
     /// Inclusive; may be inverted, and is empty then.
     AddRange(Channel, Channel),
     RemoveRange(Channel, Channel),
-    AddPostRemove { key: Channel, body: Bytes },
-    ClearPostRemoves { key: Channel },
+    AddPostRemove {
+        key: Channel,
+        body: Bytes,
+    },
+    ClearPostRemoves {
+        key: Channel,
+    },
     SetName(String),
     SetUrl(String),
     /// One MessagePack map for the Event Logger.
@@ -32,10 +37,7 @@ impl LinkOutcome {
     /// Whether what follows on the link may be handled before this is in effect everywhere: subscriptions of one read
     /// are waited for together.
     pub fn is_subscription(&self) -> bool {
-        matches!(
-            self,
-            Self::AddChannel(_) | Self::RemoveChannel(_) | Self::AddRange(..) | Self::RemoveRange(..)
-        )
+        matches!(self, Self::AddChannel(_) | Self::RemoveChannel(_) | Self::AddRange(..) | Self::RemoveRange(..))
     }
 }
 
@@ -71,10 +73,9 @@ fn control(body: &[u8]) -> LinkOutcome {
             t::CONTROL_REMOVE_CHANNEL => LinkOutcome::RemoveChannel(reader.channel()?),
             t::CONTROL_ADD_RANGE => LinkOutcome::AddRange(reader.channel()?, reader.channel()?),
             t::CONTROL_REMOVE_RANGE => LinkOutcome::RemoveRange(reader.channel()?, reader.channel()?),
-            t::CONTROL_ADD_POST_REMOVE => LinkOutcome::AddPostRemove {
-                key: reader.channel()?,
-                body: Bytes::copy_from_slice(reader.blob()?),
-            },
+            t::CONTROL_ADD_POST_REMOVE => {
+                LinkOutcome::AddPostRemove { key: reader.channel()?, body: Bytes::copy_from_slice(reader.blob()?) }
+            }
             t::CONTROL_CLEAR_POST_REMOVES => LinkOutcome::ClearPostRemoves { key: reader.channel()? },
             t::CONTROL_SET_CON_NAME => LinkOutcome::SetName(text(reader.blob()?)),
             t::CONTROL_SET_CON_URL => LinkOutcome::SetUrl(text(reader.blob()?)),

@@ -53,9 +53,8 @@ impl Router {
     pub fn destinations(&self, datagram: &Datagram) -> ShardSet {
         let mut destinations = ShardSet::default();
         for recipient in datagram.recipients() {
-            destinations = destinations
-                .union(self.homes.of_channel(recipient))
-                .union(self.subscriptions.remote(recipient));
+            destinations =
+                destinations.union(self.homes.of_channel(recipient)).union(self.subscriptions.remote(recipient));
             if self.subscriptions.has_local(recipient) {
                 destinations.insert(self.shard);
             }

@@ -23,10 +23,17 @@ pub enum Span {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SubscriptionNews {
     /// The sender has subscribers now. Answered with [`SubscriptionNews::Acknowledged`].
-    Announced { span: Span, announcement: u64 },
+    Announced {
+        span: Span,
+        announcement: u64,
+    },
     /// The sender has none any more.
-    Withdrawn { span: Span },
-    Acknowledged { announcement: u64 },
+    Withdrawn {
+        span: Span,
+    },
+    Acknowledged {
+        announcement: u64,
+    },
 }
 
 /// What a change asks for.
@@ -267,8 +274,7 @@ impl Subscriptions {
     fn announce(&mut self, span: Span, participant: Participant, changes: &mut Changes) -> u64 {
         self.next_announcement += 1;
         let announcement = self.next_announcement;
-        self.announcements
-            .insert(announcement, Announcement { span, missing: self.others, waiting: SmallVec::new() });
+        self.announcements.insert(announcement, Announcement { span, missing: self.others, waiting: SmallVec::new() });
         self.wait_for(participant, announcement);
         changes.news.push(SubscriptionNews::Announced { span, announcement });
         announcement

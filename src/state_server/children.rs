@@ -138,6 +138,16 @@ impl Children {
 }
 
 #[cfg(test)]
+impl LocalChildren {
+    /// Parent, zone and doid of every child.
+    pub fn places(&self) -> impl Iterator<Item = (Doid, Zone, Doid)> + '_ {
+        self.by_parent
+            .iter()
+            .flat_map(|(&parent, children)| children.iter().map(move |&(zone, child)| (parent, zone, child)))
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

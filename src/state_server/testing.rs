@@ -47,6 +47,9 @@ const SCHEMA: &str = "
     dclass Object5 : Object3 {
         setRDbD5(uint8 = 20) required db;
         setDb5(uint16) db;
+        setLeft5(uint8) ram db;
+        setRight5(uint8) ram db;
+        setBoth5 : setRight5, setLeft5;
     };
 ";
 
@@ -76,6 +79,9 @@ pub mod id {
     pub const REQUIRED_SECRET: u16 = 19;
     pub const RDBD5: u16 = 20;
     pub const DB5: u16 = 21;
+    pub const LEFT5: u16 = 22;
+    pub const RIGHT5: u16 = 23;
+    pub const BOTH5: u16 = 24;
     /// No field has it.
     pub const NONE: u16 = 999;
 }
@@ -386,6 +392,41 @@ impl World {
         self.run();
     }
 
+    /// Asserts what must hold whenever nothing is on its way: the indexes agree with the objects, no query is open, nothing
+    /// has panicked.
+    #[track_caller]
+    pub fn assert_consistent(&self) {
+        assert_eq!(self.metric(|metrics| metrics.panics), 0);
+        assert_eq!(self.metric(|metrics| metrics.objects), self.live_objects() as u64);
+        for shard in &self.shards {
+            shard.state_server.assert_consistent();
+        }
+    }
+
+    /// Asserts that every live parent knows its live children and nothing else.
+    #[track_caller]
+    pub fn assert_parents_know_their_children(&self) {
+        let children: Vec<(Doid, Zone, Doid)> =
+            self.shards.iter().flat_map(|shard| shard.state_server.places()).collect();
+        for shard in &self.shards {
+            for (&parent, object) in &shard.state_server.objects {
+                let known = object.children.as_ref().map_or_else(Vec::new, |known| {
+                    known.active_zones().map(|zone| (zone, known.count_in(zone))).collect()
+                });
+                let mut expected: Vec<(Zone, u32)> = Vec::new();
+                let mut zones: Vec<Zone> = children.iter().filter(|c| c.0 == parent).map(|c| c.1).collect();
+                zones.sort_unstable();
+                for zone in zones {
+                    match expected.last_mut() {
+                        Some((last, count)) if *last == zone => *count += 1,
+                        _ => expected.push((zone, 1)),
+                    }
+                }
+                assert_eq!(known, expected, "the children of {parent}");
+            }
+        }
+    }
+
     /// Creates an object with the given required values; sender 5.
     pub fn create(&mut self, link: LinkId, doid: Doid, location: (Doid, Zone), class: u16, required: Payload) {
         let payload = Payload::new().u32(doid).u32(location.0).u32(location.1).u16(class).bytes(&required.0);
@@ -414,5 +455,30 @@ impl World {
             assert_eq!((answer.message_type, answer.from), (t::STATESERVER_OBJECT_GET_ALL_RESP, doid.into()));
             answer.body[8..].to_vec()
         })
+    }
+}
+
+impl StateServer {
+    /// Asserts that the indexes agree with the objects and that no query is open.
+    #[track_caller]
+    fn assert_consistent(&self) {
+        let partition = &self.partition;
+        assert!(partition.queries.is_empty());
+        for (&doid, object) in &self.objects {
+            assert_eq!((object.doid, object.open_queries), (doid, 0));
+            let is_indexed = partition.children.in_zone(object.parent, object.zone).any(|child| child == doid);
+            assert_eq!(is_indexed, object.parent != 0, "{doid}");
+            let is_explicit = partition.with_explicit_ai(object.ai).any(|explicit| explicit == doid);
+            assert_eq!(is_explicit, object.ai_is_explicit, "{doid}");
+        }
+        for (parent, zone, doid) in self.places() {
+            let object = &self.objects[&doid];
+            assert_eq!((object.parent, object.zone), (parent, zone), "{doid}");
+        }
+    }
+
+    /// Parent, zone and doid of every object that has a parent, out of the index.
+    fn places(&self) -> impl Iterator<Item = (Doid, Zone, Doid)> + '_ {
+        self.partition.children.places()
     }
 }

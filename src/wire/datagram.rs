@@ -235,7 +235,9 @@ mod tests {
             .unwrap();
         assert_eq!(
             query[..],
-            hex("21 00 01 d2 04 00 00 00 00 00 00 1c 0c 00 00 00 00 00 00 36 08 01 00 00 00 d2 04 00 00 01 00 e1 10 00 00")
+            hex(
+                "21 00 01 d2 04 00 00 00 00 00 00 1c 0c 00 00 00 00 00 00 36 08 01 00 00 00 d2 04 00 00 01 00 e1 10 00 00"
+            )
         );
         let hello = Encoder::client(t::CLIENT_HELLO).u32(0x0b77_baf2).blob(b"dev").finish().unwrap();
         assert_eq!(hello[..], hex("0b 00 01 00 f2 ba 77 0b 03 00 64 65 76"));

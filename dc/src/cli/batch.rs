@@ -36,9 +36,7 @@ fn answer(contract: &Contract, policy: TextPolicy, line: &[u8]) -> Result<Json, 
     let field = find_field(contract, text("class")?, text("field")?)?;
     match text("op")? {
         "pack" => {
-            let packed = field
-                .pack_literal(text("literal")?)
-                .map_err(|errors| errors.to_string())?;
+            let packed = field.pack_literal(text("literal")?).map_err(|errors| errors.to_string())?;
             Ok(json!({"ok": true, "hex": hex(&packed)}))
         }
         "unpack" => {

@@ -131,17 +131,11 @@ struct Failure {
 
 impl Failure {
     fn usage(message: impl Into<String>) -> Self {
-        Failure {
-            message: message.into(),
-            code: USAGE,
-        }
+        Failure { message: message.into(), code: USAGE }
     }
 
     fn refused(message: impl Into<String>) -> Self {
-        Failure {
-            message: message.into(),
-            code: REFUSED,
-        }
+        Failure { message: message.into(), code: REFUSED }
     }
 }
 
@@ -181,11 +175,7 @@ fn execute(arguments: &Arguments, out: &mut impl Write) -> Result<u8, Failure> {
             let contract = reading.contract(files)?;
             let classes = contract.classes().count();
             let structs = contract.classes_and_structs().count() - classes;
-            writeln!(
-                out,
-                "ok: {classes} classes, {structs} structs, hash {:#010x}",
-                contract.hash()
-            )?;
+            writeln!(out, "ok: {classes} classes, {structs} structs, hash {:#010x}", contract.hash())?;
         }
         Command::Hash { files } => writeln!(out, "{:#010x}", reading.contract(files)?.hash())?,
         Command::Show { files, json } => {
@@ -196,12 +186,7 @@ fn execute(arguments: &Arguments, out: &mut impl Write) -> Result<u8, Failure> {
                 show::text(&contract, out)?;
             }
         }
-        Command::Pack {
-            files,
-            field,
-            batch,
-            text,
-        } => {
+        Command::Pack { files, field, batch, text } => {
             let contract = reading.contract(files)?;
             match &field[..] {
                 [name, literal] if !batch => {
@@ -213,12 +198,7 @@ fn execute(arguments: &Arguments, out: &mut impl Write) -> Result<u8, Failure> {
                 _ => batch::run(&contract, (*text).into(), out)?,
             }
         }
-        Command::Unpack {
-            files,
-            field,
-            batch,
-            text,
-        } => {
+        Command::Unpack { files, field, batch, text } => {
             let contract = reading.contract(files)?;
             match &field[..] {
                 [name, digits] if !batch => {
@@ -269,11 +249,7 @@ impl Reading {
     }
 
     fn refusal(&self, errors: &crate::Diagnostics, sources: &[Source]) -> Failure {
-        let text = if self.plain {
-            format!("{errors}")
-        } else {
-            render::render(errors, sources)
-        };
+        let text = if self.plain { format!("{errors}") } else { render::render(errors, sources) };
         let count = errors.as_slice().len();
         let plural = if count == 1 { "" } else { "s" };
         Failure::refused(format!("{}\n{count} error{plural}", text.trim_end()))
@@ -283,9 +259,7 @@ impl Reading {
 /// `Class.field`, of a class or struct.
 fn find_field<'a>(contract: &'a Contract, name: &str) -> Result<&'a Field, Failure> {
     let Some((class, field)) = name.split_once('.') else {
-        return Err(Failure::usage(format!(
-            "error: `{name}` is not of the form Class.field"
-        )));
+        return Err(Failure::usage(format!("error: `{name}` is not of the form Class.field")));
     };
     batch::find_field(contract, class, field).map_err(|message| Failure::usage(format!("error: {message}")))
 }
@@ -303,9 +277,7 @@ fn hex(bytes: &[u8]) -> String {
 /// Blanks between digits are allowed.
 fn unhex(text: &str) -> Result<Vec<u8>, String> {
     let digits = text.chars().filter(|digit| !digit.is_ascii_whitespace());
-    let digits: Option<Vec<u8>> = digits
-        .map(|digit| digit.to_digit(16).map(|digit| digit as u8))
-        .collect();
+    let digits: Option<Vec<u8>> = digits.map(|digit| digit.to_digit(16).map(|digit| digit as u8)).collect();
     match digits {
         Some(digits) if digits.len().is_multiple_of(2) => {
             Ok(digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect())

@@ -18,9 +18,7 @@ pub(super) fn render(errors: &Diagnostics, sources: &[Source]) -> String {
         (true, true) => GraphicalTheme::unicode_nocolor(),
         (false, _) => GraphicalTheme::none(),
     };
-    let handler = GraphicalReportHandler::new_themed(theme)
-        .with_links(false)
-        .with_context_lines(1);
+    let handler = GraphicalReportHandler::new_themed(theme).with_links(false).with_context_lines(1);
     let mut text = String::new();
     for error in errors {
         let drawn = sources
@@ -28,11 +26,7 @@ pub(super) fn render(errors: &Diagnostics, sources: &[Source]) -> String {
             .filter(|source| can_draw(source, error))
             .and_then(|source| {
                 let mut drawn = String::new();
-                let report = Report {
-                    error,
-                    sources,
-                    source: NamedSource::new(error.file(), drawable(&source.text)),
-                };
+                let report = Report { error, sources, source: NamedSource::new(error.file(), drawable(&source.text)) };
                 handler.render_report(&mut drawn, &report).ok().map(|()| drawn)
             });
         text.push_str(&drawn.unwrap_or_else(|| format!("{error}\n")));
@@ -45,10 +39,7 @@ fn can_draw(source: &Source, error: &Diagnostic) -> bool {
     let start = (error.labels()[0].span.start as usize).min(source.text.len());
     let newline = |byte: &u8| *byte == b'\n';
     let before = source.text[..start].iter().rev().position(newline).unwrap_or(start);
-    let after = source.text[start..]
-        .iter()
-        .position(newline)
-        .unwrap_or(source.text.len() - start);
+    let after = source.text[start..].iter().position(newline).unwrap_or(source.text.len() - start);
     before + after <= LINE_BYTES_MAX
 }
 
@@ -56,10 +47,7 @@ fn can_draw(source: &Source, error: &Diagnostic) -> bool {
 fn drawable(text: &[u8]) -> String {
     match std::str::from_utf8(text) {
         Ok(text) => text.to_owned(),
-        Err(_) => text
-            .iter()
-            .map(|byte| if byte.is_ascii() { *byte as char } else { '?' })
-            .collect(),
+        Err(_) => text.iter().map(|byte| if byte.is_ascii() { *byte as char } else { '?' }).collect(),
     }
 }
 

@@ -8,13 +8,8 @@ use std::io::Write;
 use std::path::PathBuf;
 
 pub(super) fn json(contract: &Contract, files: &[PathBuf]) -> Json {
-    let names = files
-        .iter()
-        .map(|file| file.file_name().unwrap_or(file.as_os_str()).to_string_lossy());
-    let imports = contract
-        .imports()
-        .iter()
-        .map(|import| json!([import.module, import.symbols]));
+    let names = files.iter().map(|file| file.file_name().unwrap_or(file.as_os_str()).to_string_lossy());
+    let imports = contract.imports().iter().map(|import| json!([import.module, import.symbols]));
     json!({
         "files": names.collect::<Vec<_>>(),
         "ok": true,
@@ -85,11 +80,7 @@ pub(super) fn text(contract: &Contract, out: &mut impl Write) -> Result<(), Fail
         let kind = if class.is_struct() { "struct" } else { "dclass" };
         let bases = class.bases().collect::<Vec<_>>().join(", ");
         let bases = if bases.is_empty() { bases } else { format!(" : {bases}") };
-        let id = if class.is_struct() {
-            String::new()
-        } else {
-            format!("  // {}", class.id())
-        };
+        let id = if class.is_struct() { String::new() } else { format!("  // {}", class.id()) };
         writeln!(out, "\n{kind} {}{bases}{id}", class.name())?;
         let fields = class.constructor().into_iter().chain(class.own_fields());
         for field in fields {

@@ -33,21 +33,13 @@ struct ReadKeywords {
 
 impl ReadKeywords {
     fn none() -> Self {
-        ReadKeywords {
-            meaning: Keywords::NONE,
-            names: Vec::new(),
-            hashed: HashedKeywords::Bits(0),
-        }
+        ReadKeywords { meaning: Keywords::NONE, names: Vec::new(), hashed: HashedKeywords::Bits(0) }
     }
 }
 
 impl Parser<'_> {
     pub(super) fn file_class(&mut self, is_struct: bool) -> Parsed<()> {
-        let what = if is_struct {
-            "the name of a struct"
-        } else {
-            "the name of a class"
-        };
+        let what = if is_struct { "the name of a struct" } else { "the name of a class" };
         let name = self.class_name(what)?;
         if let Some((name, span)) = name {
             self.check_free(name, span);
@@ -98,9 +90,7 @@ impl Parser<'_> {
         let opening = self.span;
         self.expect(b'{', "to open the body")?;
         let class = self.builder.classes.len() as u32;
-        let text = name.map_or(self.builder.empty_name.clone(), |(name, _)| {
-            self.names.text(name).clone()
-        });
+        let text = name.map_or(self.builder.empty_name.clone(), |(name, _)| self.names.text(name).clone());
         self.builder.classes.push(ClassEntry {
             symbol: name.map(|(name, _)| name),
             name: text,
@@ -140,44 +130,30 @@ impl Parser<'_> {
                 let hint = if name.is_some_and(|(name, _)| name == base) {
                     Some(format!("a {kind} cannot derive from itself"))
                 } else {
-                    let candidates = self
-                        .builder
-                        .class_list
-                        .iter()
-                        .map(|class| &self.builder.classes[*class as usize]);
-                    let candidates = candidates
-                        .filter(|class| class.is_struct == is_struct)
-                        .map(|class| &*class.name);
+                    let candidates = self.builder.class_list.iter().map(|class| &self.builder.classes[*class as usize]);
+                    let candidates = candidates.filter(|class| class.is_struct == is_struct).map(|class| &*class.name);
                     Self::did_you_mean(&text, candidates)
                 };
                 let hint =
                     hint.unwrap_or_else(|| "declare it above this line, in an earlier file if need be".to_owned());
-                let diagnostic = Diagnostic::new(Code::UnknownBase, span, message)
-                    .label("not declared before this line")
-                    .help(hint);
+                let diagnostic =
+                    Diagnostic::new(Code::UnknownBase, span, message).label("not declared before this line").help(hint);
                 self.report(diagnostic);
                 return Ok(());
             }
         };
         let entry = &self.builder.classes[found as usize];
         if entry.is_struct != is_struct {
-            let (kind, other) = if is_struct {
-                ("struct", "class")
-            } else {
-                ("class", "struct")
-            };
+            let (kind, other) = if is_struct { ("struct", "class") } else { ("class", "struct") };
             let message = format!("a {kind} cannot derive from the {other} `{text}`");
             let diagnostic = Diagnostic::new(Code::WrongBase, span, message).also(entry.span, "declared here");
             self.report(diagnostic);
             return Ok(());
         }
         if !self.options.multiple_inheritance && !is_struct && !bases.is_empty() {
-            let diagnostic = Diagnostic::new(
-                Code::SeveralBases,
-                span,
-                "a second base, and multiple inheritance is off",
-            )
-            .help("switch multiple inheritance on, as Panda3D does, or keep one base");
+            let diagnostic =
+                Diagnostic::new(Code::SeveralBases, span, "a second base, and multiple inheritance is off")
+                    .help("switch multiple inheritance on, as Panda3D does, or keep one base");
             self.report(diagnostic);
             return Ok(());
         }
@@ -320,11 +296,7 @@ impl Parser<'_> {
             return Err(self.report(diagnostic));
         }
         self.expect(b')', "after the parameters")?;
-        let record = RecordType {
-            class: None,
-            name: None,
-            members: members.into(),
-        };
+        let record = RecordType { class: None, name: None, members: members.into() };
         let ty = self.builder.types.add(Shape::Record(record));
         Ok(self.check_type(ty, span))
     }
@@ -332,14 +304,8 @@ impl Parser<'_> {
     fn method_parameter(&mut self) -> Parsed<Parameter> {
         let read = self.parameter("the type of a parameter")?;
         let default = self.default_value(read.ty, read.name)?;
-        let name = read
-            .name
-            .map_or(self.builder.empty_name.clone(), |name| self.names.text(name).clone());
-        Ok(Parameter {
-            name,
-            ty: read.ty,
-            default,
-        })
+        let name = read.name.map_or(self.builder.empty_name.clone(), |name| self.names.text(name).clone());
+        Ok(Parameter { name, ty: read.ty, default })
     }
 
     fn molecule(&mut self, class: u32, name: Symbol, span: Span) -> Parsed<()> {
@@ -376,11 +342,7 @@ impl Parser<'_> {
                 members.extend(record.members.iter().cloned());
             }
         }
-        let record = RecordType {
-            class: None,
-            name: None,
-            members: members.into(),
-        };
+        let record = RecordType { class: None, name: None, members: members.into() };
         let ty = self.builder.types.add(Shape::Record(record));
         let ty = self.check_type(ty, span);
         self.add_field(
@@ -402,18 +364,9 @@ impl Parser<'_> {
         let text = self.names.text(part).clone();
         let Some(index) = self.builder.find_field(class, part) else {
             let entry = &self.builder.classes[class as usize];
-            let inherited = entry
-                .bases
-                .iter()
-                .flat_map(|base| &self.builder.classes[*base as usize].inherited);
-            let names = entry
-                .own
-                .iter()
-                .chain(inherited)
-                .map(|field| &self.builder.fields[*field as usize]);
-            let names = names
-                .filter(|field| field.kind == FieldKind::Atomic)
-                .map(|field| &*field.name);
+            let inherited = entry.bases.iter().flat_map(|base| &self.builder.classes[*base as usize].inherited);
+            let names = entry.own.iter().chain(inherited).map(|field| &self.builder.fields[*field as usize]);
+            let names = names.filter(|field| field.kind == FieldKind::Atomic).map(|field| &*field.name);
             let hint = Self::did_you_mean(&text, names);
             let hint = hint.unwrap_or_else(|| "declare the method above, here or in a base".to_owned());
             let message = format!("the molecule's part `{text}` is not declared");
@@ -425,15 +378,10 @@ impl Parser<'_> {
         if field.kind == FieldKind::Atomic {
             return Some(index);
         }
-        let kind = if field.kind == FieldKind::Data {
-            "data field"
-        } else {
-            "molecule"
-        };
+        let kind = if field.kind == FieldKind::Data { "data field" } else { "molecule" };
         let message = format!("the {kind} `{text}` cannot be part of a molecule");
-        let diagnostic = Diagnostic::new(Code::WrongPart, span, message)
-            .also(field.span, "declared here")
-            .help("only methods can");
+        let diagnostic =
+            Diagnostic::new(Code::WrongPart, span, message).also(field.span, "declared here").help("only methods can");
         self.report(diagnostic);
         None
     }
@@ -474,12 +422,9 @@ impl Parser<'_> {
             if !self.is_keyword(name) {
                 self.undeclared_keyword(name);
             } else if is_struct {
-                let diagnostic = Diagnostic::new(
-                    Code::KeywordNotAllowed,
-                    self.span,
-                    "a member of a struct takes no keywords",
-                )
-                .help("keywords belong to the field of the class that uses the struct");
+                let diagnostic =
+                    Diagnostic::new(Code::KeywordNotAllowed, self.span, "a member of a struct takes no keywords")
+                        .help("keywords belong to the field of the class that uses the struct");
                 self.report(diagnostic);
             } else if !symbols.contains(&name) {
                 symbols.push(name);
@@ -615,9 +560,5 @@ impl Parser<'_> {
 }
 
 fn listed(keywords: &[Arc<str>]) -> String {
-    if keywords.is_empty() {
-        "none".to_owned()
-    } else {
-        keywords.join(" ")
-    }
+    if keywords.is_empty() { "none".to_owned() } else { keywords.join(" ") }
 }

@@ -165,11 +165,7 @@ impl Parser<'_> {
             self.report(diagnostic);
             return Ok(());
         }
-        let entry = Typedef {
-            ty,
-            span: parsed.name_span,
-            implicit: false,
-        };
+        let entry = Typedef { ty, span: parsed.name_span, implicit: false };
         self.builder.typedefs.insert(name, entry);
         self.builder.typedef_names.push((text, ty));
         Ok(())

@@ -56,10 +56,7 @@ pub(crate) fn parse(sources: &[Source], options: &Options) -> Result<Builder, Di
     };
     for (index, source) in sources.iter().enumerate() {
         if source.text.len() > SOURCE_BYTES_MAX {
-            let span = Span {
-                file: index as u32,
-                ..Span::default()
-            };
+            let span = Span { file: index as u32, ..Span::default() };
             let message = format!("a source may have {SOURCE_BYTES_MAX} bytes, not {}", source.text.len());
             parser.diagnostics.push(Diagnostic::new(Code::Limit, span, message));
             continue;

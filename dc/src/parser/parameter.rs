@@ -61,12 +61,7 @@ impl Parser<'_> {
             self.refuse_decoration("a decoration stands before the brackets")?;
         }
         let ty = self.arrays(ty, &brackets, start);
-        Ok(ReadParameter {
-            name,
-            name_span,
-            ty,
-            span: start.to(self.last),
-        })
+        Ok(ReadParameter { name, name_span, ty, span: start.to(self.last) })
     }
 
     fn simple_parameter(&mut self, simple: Simple, start: Span) -> Parsed<ReadParameter> {
@@ -96,12 +91,7 @@ impl Parser<'_> {
             _ => Types::plain(simple),
         };
         let ty = self.arrays(ty, &brackets, start);
-        Ok(ReadParameter {
-            name,
-            name_span,
-            ty,
-            span: start.to(self.last),
-        })
+        Ok(ReadParameter { name, name_span, ty, span: start.to(self.last) })
     }
 
     fn arrays(&mut self, ty: TypeId, brackets: &[Vec<(u32, u32)>], span: Span) -> TypeId {
@@ -147,11 +137,7 @@ impl Parser<'_> {
             Thing::Switch(ty) => ty,
         };
         let ty = self.check_type(ty, span);
-        let typedef = Typedef {
-            ty,
-            span,
-            implicit: true,
-        };
+        let typedef = Typedef { ty, span, implicit: true };
         self.builder.typedefs.insert(name, typedef);
         ty
     }
@@ -178,9 +164,8 @@ impl Parser<'_> {
         };
         let hint = hint.unwrap_or_else(|| "declare it above this line; order matters".to_owned());
         let message = format!("the type `{text}` is not declared");
-        let diagnostic = Diagnostic::new(Code::UnknownType, span, message)
-            .label("not declared before this line")
-            .help(hint);
+        let diagnostic =
+            Diagnostic::new(Code::UnknownType, span, message).label("not declared before this line").help(hint);
         self.report(diagnostic);
     }
 
@@ -235,8 +220,7 @@ impl Parser<'_> {
         while self.accept(b',') {
             self.range(&mut ranges)?;
         }
-        self.expect(b')', "to close the range")
-            .map_err(|stop| self.hint_at_range(stop))?;
+        self.expect(b')', "to close the range").map_err(|stop| self.hint_at_range(stop))?;
         Ok(ranges)
     }
 
@@ -244,8 +228,7 @@ impl Parser<'_> {
     fn hint_at_range(&mut self, stop: Stop) -> Stop {
         let is_range = matches!(self.token, Token::Signed(_) | Token::Name(_) | Token::Uint(_));
         if is_range && let Some(diagnostic) = self.diagnostics.pop() {
-            self.diagnostics
-                .push(diagnostic.help("write blanks around the hyphen of a range: (-5 - 0), (0x1 - 0xf)"));
+            self.diagnostics.push(diagnostic.help("write blanks around the hyphen of a range: (-5 - 0), (0x1 - 0xf)"));
         }
         stop
     }

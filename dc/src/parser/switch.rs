@@ -90,14 +90,8 @@ impl Parser<'_> {
             let message = "the key of a switch takes no keywords";
             return Err(self.error(Code::KeywordNotAllowed, self.span, message));
         }
-        let text = read
-            .name
-            .map_or(self.builder.empty_name.clone(), |name| self.names.text(name).clone());
-        let key = Parameter {
-            name: text,
-            ty: read.ty,
-            default: None,
-        };
+        let text = read.name.map_or(self.builder.empty_name.clone(), |name| self.names.text(name).clone());
+        let key = Parameter { name: text, ty: read.ty, default: None };
         Ok((key, read.name))
     }
 
@@ -107,11 +101,7 @@ impl Parser<'_> {
             self.error(Code::SwitchKey, span, message);
         }
         let ty = self.method_parameters(span)?;
-        let key = Parameter {
-            name: self.names.text(name).clone(),
-            ty,
-            default: None,
-        };
+        let key = Parameter { name: self.names.text(name).clone(), ty, default: None };
         Ok((key, Some(name)))
     }
 
@@ -192,18 +182,12 @@ impl Parser<'_> {
             let message = format!("the cases of a switch may hold {SWITCH_MEMBERS_MAX} members together");
             return Err(self.error(Code::Limit, read.span, message));
         }
-        let text = read
-            .name
-            .map_or(self.builder.empty_name.clone(), |name| self.names.text(name).clone());
+        let text = read.name.map_or(self.builder.empty_name.clone(), |name| self.names.text(name).clone());
         if let Some(name) = read.name {
             self.check_member_name(body, name, read.name_span, key_name);
         }
         for case in &mut body.cases[body.open_from..] {
-            case.members.push(Parameter {
-                name: text.clone(),
-                ty: read.ty,
-                default: default.clone(),
-            });
+            case.members.push(Parameter { name: text.clone(), ty: read.ty, default: default.clone() });
         }
         Ok(())
     }
@@ -230,22 +214,12 @@ impl Parser<'_> {
 
 impl OpenCase {
     fn new(value: Option<Box<[u8]>>) -> Self {
-        OpenCase {
-            value,
-            members: Vec::new(),
-            names: HashMap::new(),
-        }
+        OpenCase { value, members: Vec::new(), names: HashMap::new() }
     }
 }
 
 fn finish(name: std::sync::Arc<str>, key: Parameter, body: Body) -> SwitchType {
-    let mut switch = SwitchType {
-        name,
-        key,
-        cases: Vec::new(),
-        by_value: HashMap::new(),
-        default: None,
-    };
+    let mut switch = SwitchType { name, key, cases: Vec::new(), by_value: HashMap::new(), default: None };
     for case in body.cases {
         let members = case.members.into_boxed_slice();
         match case.value {

@@ -66,12 +66,7 @@ impl Parser<'_> {
             repeat = count;
             self.advance();
         }
-        Ok(Literal {
-            span: start.to(self.last),
-            label,
-            node,
-            repeat,
-        })
+        Ok(Literal { span: start.to(self.last), label, node, repeat })
     }
 
     /// The value itself, and whether `*` may follow.

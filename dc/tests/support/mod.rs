@@ -8,41 +8,13 @@ use std::path::PathBuf;
 /// Where this crate differs from Panda3D's answer on purpose: the snippet, or `vector Class.field input`; what we do;
 /// why. `all` is every input of the field.
 pub const EXCEPTIONS: &[(&str, &str, &str)] = &[
-    (
-        "dclass A {\nuint64 a = 18446744073709551616;\n};\n",
-        "refused",
-        "spec 9: overflow undetected by the oracle",
-    ),
-    (
-        "dclass A {\nuint64 a = 18446744073709551619;\n};\n",
-        "refused",
-        "spec 9: overflow undetected by the oracle",
-    ),
-    (
-        "dclass A {\nuint64 a = 30000000000000000000;\n};\n",
-        "refused",
-        "spec 9: overflow undetected by the oracle",
-    ),
-    (
-        "dclass A {\nuint64 a = 0x1FFFFFFFFFFFFFFFF;\n};\n",
-        "refused",
-        "spec 9: overflow undetected by the oracle",
-    ),
-    (
-        "dclass A {\nint64 a = -9223372036854775808;\n};\n",
-        "accepted",
-        "spec 9: the oracle cannot write the minimum",
-    ),
-    (
-        "dclass A {\nint64(0-9223372036854775807) a;\n};\n",
-        "range kept",
-        "spec 9: the oracle loses this range",
-    ),
-    (
-        "dclass A {\nuint8[4294967295] a;\n};\n",
-        "refused",
-        "our limit on the size of a default (spec 2)",
-    ),
+    ("dclass A {\nuint64 a = 18446744073709551616;\n};\n", "refused", "spec 9: overflow undetected by the oracle"),
+    ("dclass A {\nuint64 a = 18446744073709551619;\n};\n", "refused", "spec 9: overflow undetected by the oracle"),
+    ("dclass A {\nuint64 a = 30000000000000000000;\n};\n", "refused", "spec 9: overflow undetected by the oracle"),
+    ("dclass A {\nuint64 a = 0x1FFFFFFFFFFFFFFFF;\n};\n", "refused", "spec 9: overflow undetected by the oracle"),
+    ("dclass A {\nint64 a = -9223372036854775808;\n};\n", "accepted", "spec 9: the oracle cannot write the minimum"),
+    ("dclass A {\nint64(0-9223372036854775807) a;\n};\n", "range kept", "spec 9: the oracle loses this range"),
+    ("dclass A {\nuint8[4294967295] a;\n};\n", "refused", "our limit on the size of a default (spec 2)"),
 ];
 
 pub fn folder() -> PathBuf {
@@ -67,14 +39,8 @@ pub fn contract(entry: &Json) -> Contract {
 }
 
 pub fn sources(entry: &Json) -> Vec<Source> {
-    let files = entry["files"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|name| name.as_str().unwrap());
-    files
-        .map(|name| Source::new(name, std::fs::read(folder().join(name)).unwrap()))
-        .collect()
+    let files = entry["files"].as_array().unwrap().iter().map(|name| name.as_str().unwrap());
+    files.map(|name| Source::new(name, std::fs::read(folder().join(name)).unwrap())).collect()
 }
 
 /// `multiple=1 virtual=0 sort=1`
@@ -110,11 +76,7 @@ pub fn equals(value: &Value, expected: &Json) -> bool {
         Value::Real(value) => expected.as_f64() == Some(*value),
         Value::Text(bytes) => expected["hex"].as_str() == Some(&hex(bytes)),
         Value::List(items) => expected.as_array().is_some_and(|expected| {
-            items.len() == expected.len()
-                && items
-                    .iter()
-                    .zip(expected)
-                    .all(|(item, expected)| equals(item, expected))
+            items.len() == expected.len() && items.iter().zip(expected).all(|(item, expected)| equals(item, expected))
         }),
         Value::Packed(_) => false,
     }

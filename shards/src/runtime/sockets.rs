@@ -4,7 +4,9 @@
 //! Decides how bytes move and when a connection is over. It never parses anything.
 
 use super::executor::Core;
-use crate::app::{Close, CloseCause, ConnectionId, ConnectionOptions, Effect, Input, ListenerId, Shard, Socket, SocketKind};
+use crate::app::{
+    Close, CloseCause, ConnectionId, ConnectionOptions, Effect, Input, ListenerId, Shard, Socket, SocketKind,
+};
 use bytes::{Buf, Bytes};
 use glommio::io::PollableFd;
 use glommio::timer::Timer;

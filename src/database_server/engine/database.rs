@@ -76,6 +76,8 @@ pub(in super::super) struct Database<S> {
     broken: bool,
     /// Whether this batch has tried to recover it.
     recovery_tried: bool,
+    /// Attempts to recover it that failed, one after the other.
+    recovery_failures: u64,
 }
 
 impl<S: Storage> Database<S> {
@@ -96,6 +98,7 @@ impl<S: Storage> Database<S> {
             batch_bytes: 0,
             broken: false,
             recovery_tried: false,
+            recovery_failures: 0,
         })
     }
 
@@ -216,10 +219,16 @@ impl<S: Storage> Database<S> {
                 self.allocator_stored = allocator.clone();
                 self.allocator = allocator;
                 self.broken = false;
+                self.recovery_failures = 0;
                 true
             }
             Err(error) => {
-                tracing::warn!(%error, "the database still cannot write");
+                self.recovery_failures += 1;
+                // Every batch tries: a line for each would fill what is left of the disk.
+                if self.recovery_failures.is_power_of_two() {
+                    let attempts = self.recovery_failures;
+                    tracing::warn!(%error, attempts, "the database still cannot write");
+                }
                 false
             }
         }

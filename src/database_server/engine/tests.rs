@@ -4,7 +4,7 @@
 use super::super::operation::{
     Condition, DatabaseCompletion, DatabaseRequest, FieldValues, Operation, Outcome, Refusal,
 };
-use super::super::tests::{AVATAR, COINS, CONTRACT, FIRST, LEVEL, contract};
+use super::super::tests_world::{AVATAR, COINS, CONTRACT, FIRST, LEVEL, contract};
 use super::database::{BATCH_OPERATIONS_MAX, Database};
 use super::handle::EngineHandle;
 use super::memory::MemoryStorage;
@@ -104,7 +104,7 @@ fn a_batch_ends_by_its_bytes_too() {
     let held = storage.state();
     let value = Bytes::from(vec![0; 60_000]);
     for context in 0..100 {
-        let values = [(super::super::tests::NAME, value.clone())].into_iter().collect();
+        let values = [(super::super::tests_world::NAME, value.clone())].into_iter().collect();
         engine.submit(ShardId(0), request(context, Operation::Set { doid: FIRST, values }));
     }
     drop(held);

@@ -4,16 +4,16 @@
 //! answer that it has got; the parent compares the lines with what it finds in the folder.
 
 use super::super::operation::{DatabaseCompletion, FieldValues, Operation, Outcome};
-use super::super::tests::{AVATAR, CONTRACT, FIRST, NAME, X, Y, contract, settings};
-use super::Engine;
+use super::super::tests_world::{AVATAR, CONTRACT, FIRST, NAME, X, Y, contract, settings};
 use super::tests::{create, request};
 use super::tests_folder::Folder;
+use super::{Engine, EngineError};
 use crate::config::{self, Durability};
 use bytes::Bytes;
 use donet_shards::ShardId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
-use std::io::{BufRead, BufReader, Lines, Write};
+use std::io::{BufRead, BufReader, Lines, Read, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -36,6 +36,7 @@ fn spawn(command: &[OsString], folder: &Path) -> (Child, Lines<BufReader<ChildSt
     let mut child = Command::new(&command[0])
         .args(&command[1..])
         .env(FOLDER, folder)
+        .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
@@ -149,6 +150,32 @@ fn check(folder: &Path, sets: &BTreeMap<u32, i16>, created: &BTreeSet<u32>, dele
     let Outcome::Created(next) = again.ask_for(create(0)) else { panic!("the pool is not exhausted") };
     assert!(created.last().is_none_or(|&last| next > last), "{next} is handed out again");
     again.ask(Operation::Delete { doid: next });
+}
+
+/// Holds the folder until its input ends.
+fn hold(folder: &Path) {
+    let (engine, _completions) = open(folder, Durability::Sync);
+    println!("@open");
+    std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
+    engine.shutdown();
+}
+
+#[test]
+fn a_folder_held_by_another_process_is_refused_until_that_ends() {
+    if let Some(folder) = child_folder() {
+        return hold(Path::new(&folder));
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let command = this_test("a_folder_held_by_another_process_is_refused_until_that_ends");
+    let (mut child, mut lines) = spawn(&command, folder.path());
+    assert!(lines.any(|line| line.unwrap().ends_with("@open")), "the child did not open the folder");
+    let error = Folder::open(folder.path(), FIRST..=FIRST).err().expect("the folder is in use");
+    let text = error.to_string();
+    let named = text.contains(&format!("by process {}", child.id())) || text.contains("`fuser`");
+    assert!(matches!(error, EngineError::Locked { .. }) && named, "{text}");
+    drop(child.stdin.take());
+    assert!(child.wait().unwrap().success());
+    drop(Folder::open(folder.path(), FIRST..=FIRST).unwrap());
 }
 
 /// Sets long values until a file has reached the size that the shell has allowed, so that the log cannot be written;

@@ -2,7 +2,9 @@
 //! as from a storage in memory.
 
 use super::super::operation::{Condition, DatabaseRequest, FieldValues, Operation, Outcome};
-use super::super::tests::{AVATAR, COINS, CONTRACT, FIRST, LEVEL, MET, NAME, STORED, X, XY, Y, contract, settings};
+use super::super::tests_world::{
+    AVATAR, COINS, CONTRACT, FIRST, LEVEL, MET, NAME, STORED, X, XY, Y, contract, settings,
+};
 use super::database::Database;
 use super::memory::MemoryStorage;
 use super::records::{FORMAT_KEY, FORMAT_MAGIC, FORMAT_VERSION};

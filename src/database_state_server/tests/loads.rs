@@ -343,3 +343,34 @@ fn a_failed_load_hands_on_what_was_kept_as_to_an_object_that_is_not_live() {
         world.expect(watcher, &[seen(&[S], 9104, t::DBSS_OBJECT_GET_ACTIVATED_RESP, body)]);
     });
 }
+
+#[test]
+fn overrides_are_read_by_parts_skip_what_is_not_kept_and_end_at_an_unknown_field() {
+    everywhere_with_dbss(|world, database, asker| {
+        let others = Payload::new().u16(5).u16(id::DB5).u16(9).u16(id::BOTH5).u8(1).u8(2).u16(id::RDBD5).u8(3);
+        activate_other(world, asker, 9104, id::OBJECT5, others.u16(id::NONE).u8(1).u16(id::RDBD5).u8(4));
+        let context = get_all_context(world, database, 9104);
+        reply_object(world, database, 9104, context, id::OBJECT5, stored());
+        let fields = Payload::new().u32(78).u32(3117).u8(3).u16(2).u16(id::LEFT5).u8(2).u16(id::RIGHT5).u8(1);
+        let all = Payload::new().u32(80_000).u32(101).u16(id::OBJECT5).bytes(&fields.0);
+        assert_eq!(world.get_all(9104), Some(all.0));
+        activate_other(world, asker, 9105, id::OBJECT5, Payload::new().u16(1).u16(id::RDBD5));
+        activate_other(world, asker, 9105, id::WALKER, Payload::new().u16(1).u16(id::RANGE).u8(101));
+        world.expect(database, &[]);
+    });
+}
+
+#[test]
+fn an_object_created_by_other_means_during_its_load_stays_as_it_is() {
+    everywhere_with_dbss(|world, database, asker| {
+        activate(world, asker, 9104, (80_000, 101));
+        let context = get_all_context(world, database, 9104);
+        world.create1(asker, 9104, (5000, 1));
+        let location = world.link(&[location_channel(5000, 1), location_channel(80_000, 101)]);
+        world.set(asker, 9104, id::REQUIRED1, Payload::new().u32(1));
+        reply_object(world, database, 9104, context, id::OBJECT5, stored());
+        assert_eq!(world.take(location).len(), 1, "the update is handled once");
+        let all = Payload::new().u32(5000).u32(1).u16(id::OBJECT1).u32(1).u16(0);
+        assert_eq!(world.get_all(9104), Some(all.0));
+    });
+}

@@ -298,3 +298,26 @@ fn a_live_object_follows_the_database_where_it_is_told_to() {
         world.expect(location, &[]);
     }
 }
+
+#[test]
+fn a_molecular_field_goes_to_the_database_as_its_parts() {
+    everywhere_with_dbss(|world, database, asker| {
+        let to_database = |message_type, payload| seen(&[DATABASE], 9104, message_type, payload);
+        let parts = |left, right| Payload::new().u16(id::LEFT5).u8(left).u16(id::RIGHT5).u8(right);
+        let update = set_field(9104, id::BOTH5, Payload::new().u8(1).u8(2));
+        ask(world, asker, 9104, t::STATESERVER_OBJECT_SET_FIELD, update);
+        let body = Payload::new().u32(9104).u16(2).bytes(&parts(2, 1).0);
+        world.expect(database, &[to_database(t::DBSERVER_OBJECT_SET_FIELDS, body)]);
+        let updates = Payload::new().u32(9104).u16(3).u16(id::LEFT5).u8(9).u16(id::BOTH5).u8(3).u8(4);
+        ask(world, asker, 9104, t::STATESERVER_OBJECT_SET_FIELDS, updates.u16(id::RDB3).u32(5));
+        let body = Payload::new().u32(9104).u16(3).u16(id::RDB3).u32(5).bytes(&parts(4, 3).0);
+        world.expect(database, &[to_database(t::DBSERVER_OBJECT_SET_FIELDS, body)]);
+        let short = set_field(9104, id::BOTH5, Payload::new().u8(1));
+        ask(world, asker, 9104, t::STATESERVER_OBJECT_SET_FIELD, short);
+        world.expect(database, &[]);
+        let field = Payload::new().u32(9104).u16(id::BOTH5);
+        ask(world, asker, 9104, t::DBSS_OBJECT_DELETE_FIELD_DISK, field);
+        let body = Payload::new().u32(9104).u16(2).u16(id::LEFT5).u16(id::RIGHT5);
+        world.expect(database, &[to_database(t::DBSERVER_OBJECT_DELETE_FIELDS, body)]);
+    });
+}

@@ -7,3 +7,4 @@ mod deletion;
 mod fields;
 mod location;
 mod parent;
+mod random;

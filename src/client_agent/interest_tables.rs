@@ -1,0 +1,299 @@
+//! The tables of interests and their operations (`protocol-md-ca-el.md` §3.11): what one session has open, what is being
+//! opened, and what is held back meanwhile. Tables only: who is told what stands in [`super::interest`].
+
+use super::objects::Location;
+use super::settings::{MAX_INTERESTS, MAX_REQUESTS, MAX_ZONES};
+use super::visibility::{Entry, ObjectEvent};
+use crate::wire::{Channel, Doid, Zone, location_channel};
+use hashbrown::HashMap;
+use smallvec::SmallVec;
+use std::collections::BTreeMap;
+
+/// What somebody asks for: the zones of an interest, sorted, each once.
+#[derive(Debug)]
+pub(super) struct InterestRequest {
+    pub(super) id: u16,
+    pub(super) parent: Doid,
+    pub(super) zones: Vec<Zone>,
+    pub(super) context: u32,
+    pub(super) caller: Option<Channel>,
+}
+
+impl InterestRequest {
+    /// `context` is echoed to the client; `caller` is who gets the 1204.
+    pub(super) fn new(id: u16, parent: Doid, mut zones: Vec<Zone>, context: u32, caller: Option<Channel>) -> Self {
+        zones.sort_unstable();
+        zones.dedup();
+        Self { id, parent, zones, context, caller }
+    }
+}
+
+/// Why an interest is more than a session may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum InterestLimit {
+    #[error("more than {MAX_INTERESTS} interests")]
+    Interests,
+    #[error("more than {MAX_ZONES} zones in all interests together")]
+    Zones,
+    #[error("more than {MAX_REQUESTS} interests being opened at once")]
+    Requests,
+}
+
+#[derive(Debug)]
+pub(super) struct Interest {
+    pub(super) parent: Doid,
+    pub(super) zones: Vec<Zone>,
+}
+
+/// What is opening some zones.
+#[derive(Debug)]
+pub(super) struct Operation {
+    pub(super) parent: Doid,
+    /// The zones that it opens. Those closed meanwhile are the ones that [`Interests::opening`] no longer has under
+    /// this context; they are cleared out before they are more than the others.
+    pub(super) zones: Vec<Zone>,
+    pub(super) open_zones: usize,
+    /// When it finishes with what has come; `None` until the parent has been asked. The wait before that is for this
+    /// daemon's own executors, and without the question the zones would stay empty.
+    pub(super) deadline_us: Option<u64>,
+    /// The parent's count; the first answer wins.
+    pub(super) expected: Option<u32>,
+    /// Snapshot entries so far, also those that were not kept.
+    pub(super) received: u32,
+    pub(super) snapshot: Vec<Entry>,
+    pub(super) backlog: Vec<ObjectEvent>,
+    pub(super) buffered_bytes: usize,
+    /// The requests that wait for it.
+    pub(super) requests: SmallVec<[u32; 1]>,
+}
+
+impl Operation {
+    pub(super) fn is_complete(&self) -> bool {
+        self.expected.is_some_and(|expected| self.received >= expected)
+    }
+}
+
+/// Whoever waits for an interest to be open.
+#[derive(Debug)]
+pub(super) struct Request {
+    pub(super) id: u16,
+    pub(super) context: u32,
+    pub(super) caller: Option<Channel>,
+    /// Operations that it still waits for.
+    pub(super) waiting_for: usize,
+}
+
+/// Where the entry of an object is held back, and from where on what is held back counts.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pending {
+    pub(super) operation: u32,
+    /// Index of its entry in the snapshot, when it has one.
+    pub(super) snapshot: Option<usize>,
+    /// What the backlog holds of it before this index has been replaced.
+    pub(super) backlog_from: usize,
+    /// Where it is according to what is held back.
+    pub(super) location: Location,
+}
+
+/// The interests of one session.
+#[derive(Debug, Default)]
+pub(super) struct Interests {
+    pub(super) by_id: BTreeMap<u16, Interest>,
+    /// How many interests cover a location; none with 0.
+    pub(super) cover: HashMap<Channel, u32>,
+    /// Zones of all interests, those that several cover several times.
+    pub(super) zones: usize,
+    /// The locations that an operation is opening. A location is in one operation at most.
+    pub(super) opening: HashMap<Channel, u32>,
+    /// By context, so in the order of their beginnings.
+    pub(super) operations: BTreeMap<u32, Operation>,
+    pub(super) requests: BTreeMap<u32, Request>,
+    pub(super) next_request: u32,
+    pub(super) pending: HashMap<Doid, Pending>,
+    pub(super) buffered_bytes: usize,
+    pub(super) timer_is_armed: bool,
+}
+
+impl Interests {
+    pub(super) fn contains(&self, id: u16) -> bool {
+        self.by_id.contains_key(&id)
+    }
+
+    pub(super) fn is_running(&self, context: u32) -> bool {
+        self.operations.contains_key(&context)
+    }
+
+    /// Whether some interest has this location.
+    pub(super) fn covers(&self, location: Location) -> bool {
+        self.cover.contains_key(&location.channel())
+    }
+
+    pub(super) fn is_opening(&self, location: Location) -> bool {
+        self.opening.contains_key(&location.channel())
+    }
+
+    pub(super) fn is_pending(&self, doid: Doid) -> bool {
+        !self.pending.is_empty() && self.pending.contains_key(&doid)
+    }
+
+    /// Forgets what is held back of an object.
+    pub(super) fn forget(&mut self, doid: Doid) {
+        self.pending.remove(&doid);
+    }
+
+    /// Bounds what one session may hold (§3.15.3).
+    pub(super) fn check_limits(&self, request: &InterestRequest) -> Result<(), InterestLimit> {
+        let replaced = self.by_id.get(&request.id);
+        if replaced.is_none() && self.by_id.len() >= MAX_INTERESTS {
+            return Err(InterestLimit::Interests);
+        }
+        if self.zones - replaced.map_or(0, |interest| interest.zones.len()) + request.zones.len() > MAX_ZONES {
+            return Err(InterestLimit::Zones);
+        }
+        if self.requests.len() >= MAX_REQUESTS {
+            return Err(InterestLimit::Requests);
+        }
+        Ok(())
+    }
+
+    pub(super) fn insert(&mut self, id: u16, interest: Interest) -> Option<Interest> {
+        self.zones += interest.zones.len();
+        for &zone in &interest.zones {
+            *self.cover.entry(location_channel(interest.parent, zone)).or_insert(0) += 1;
+        }
+        self.by_id.insert(id, interest)
+    }
+
+    /// Takes back an interest's cover; returns the zones that nothing covers any more.
+    pub(super) fn uncover(&mut self, interest: &Interest) -> Vec<Zone> {
+        self.zones -= interest.zones.len();
+        let mut dead = Vec::new();
+        for &zone in &interest.zones {
+            let location = location_channel(interest.parent, zone);
+            if let Some(count) = self.cover.get_mut(&location) {
+                *count -= 1;
+                if *count == 0 {
+                    self.cover.remove(&location);
+                    dead.push(zone);
+                }
+            }
+        }
+        dead
+    }
+
+    /// Takes closed zones (sorted) out of the operations that are opening them, and forgets what is pending there.
+    pub(super) fn forget_zones(&mut self, parent: Doid, zones: &[Zone]) {
+        for &zone in zones {
+            let Some(context) = self.opening.remove(&location_channel(parent, zone)) else { continue };
+            let Some(operation) = self.operations.get_mut(&context) else { continue };
+            operation.open_zones -= 1;
+            if operation.zones.len() > 2 * operation.open_zones {
+                let opening = &self.opening;
+                operation.zones.retain(|&zone| opening.get(&location_channel(parent, zone)) == Some(&context));
+            }
+        }
+        let is_closed = |location: Location| location.parent == parent && zones.binary_search(&location.zone).is_ok();
+        self.pending.retain(|_, pending| !is_closed(pending.location));
+    }
+
+    /// Holds an entry back in the backlog of the operation that is opening its location: it is not counted.
+    pub(super) fn hold_entry(&mut self, entry: &Entry) {
+        let Some(&context) = self.opening.get(&entry.location.channel()) else { return };
+        let Some(operation) = self.operations.get_mut(&context) else { return };
+        match self.pending.get_mut(&entry.doid) {
+            Some(pending) if pending.operation == context => pending.location = entry.location,
+            // The object has come from a location that another operation is opening: this entry is newer.
+            _ => {
+                let pending = Pending {
+                    operation: context,
+                    snapshot: None,
+                    backlog_from: operation.backlog.len(),
+                    location: entry.location,
+                };
+                self.pending.insert(entry.doid, pending);
+            }
+        }
+        let event = ObjectEvent::Entry(entry.clone());
+        operation.buffered_bytes += event.cost_bytes();
+        self.buffered_bytes += event.cost_bytes();
+        operation.backlog.push(event);
+    }
+
+    /// Holds back what happens to a pending object.
+    pub(super) fn hold(&mut self, doid: Doid, event: &ObjectEvent) {
+        let Some(pending) = self.pending.get_mut(&doid) else { return };
+        let Some(operation) = self.operations.get_mut(&pending.operation) else { return };
+        if let ObjectEvent::Move { to, .. } = event {
+            pending.location = *to;
+        }
+        operation.buffered_bytes += event.cost_bytes();
+        self.buffered_bytes += event.cost_bytes();
+        operation.backlog.push(event.clone());
+    }
+
+    /// Takes an entry into the snapshot of a running operation, unless its zone has been closed meanwhile; it replaces
+    /// whatever was held back of the object (design §3 rule 8).
+    pub(super) fn hold_snapshot(&mut self, context: u32, entry: &Entry) {
+        let location = entry.location.channel();
+        let is_elsewhere = self.opening.get(&location).is_some_and(|&opening| opening != context);
+        if is_elsewhere || !self.cover.contains_key(&location) {
+            return;
+        }
+        let Some(operation) = self.operations.get_mut(&context) else { return };
+        let pending = Pending {
+            operation: context,
+            snapshot: Some(operation.snapshot.len()),
+            backlog_from: operation.backlog.len(),
+            location: entry.location,
+        };
+        self.pending.insert(entry.doid, pending);
+        operation.buffered_bytes += entry.cost_bytes();
+        self.buffered_bytes += entry.cost_bytes();
+        operation.snapshot.push(entry.clone());
+    }
+
+    /// Takes a finished operation out: its snapshot and backlog without what was replaced or forgotten, and the
+    /// requests that waited for it alone by now.
+    pub(super) fn take(&mut self, context: u32) -> Option<Finished> {
+        let mut operation = self.operations.remove(&context)?;
+        self.buffered_bytes -= operation.buffered_bytes;
+        for &zone in &operation.zones {
+            let location = location_channel(operation.parent, zone);
+            if self.opening.get(&location) == Some(&context) {
+                self.opening.remove(&location);
+            }
+        }
+        let pending = &self.pending;
+        let here = |doid: Doid| pending.get(&doid).filter(|pending| pending.operation == context);
+        let mut index = 0..;
+        operation.snapshot.retain(|entry| {
+            let index = index.next();
+            here(entry.doid).is_some_and(|pending| pending.snapshot == index)
+        });
+        let mut index = 0_usize..;
+        operation.backlog.retain(|event| {
+            let index = index.next().unwrap_or(usize::MAX);
+            here(event.doid()).is_some_and(|pending| pending.backlog_from <= index)
+        });
+        let entered = operation.snapshot.iter().map(|entry| entry.doid);
+        for doid in entered.chain(operation.backlog.iter().map(ObjectEvent::doid)) {
+            self.pending.remove(&doid);
+        }
+        let mut done = SmallVec::new();
+        for number in &operation.requests {
+            if let Some(request) = self.requests.get_mut(number) {
+                request.waiting_for -= 1;
+                if request.waiting_for == 0 {
+                    done.extend(self.requests.remove(number));
+                }
+            }
+        }
+        Some(Finished { snapshot: operation.snapshot, backlog: operation.backlog, done })
+    }
+}
+
+pub(super) struct Finished {
+    pub(super) snapshot: Vec<Entry>,
+    pub(super) backlog: Vec<ObjectEvent>,
+    pub(super) done: SmallVec<[Request; 1]>,
+}
