@@ -95,6 +95,12 @@ pub enum Action {
         connection: ConnectionId,
         frame: Bytes,
     },
+    /// Let so many of the following bytes of a connection wait beside its write budget: entries of an interest being
+    /// opened are the client's own request, and leave as its socket drains.
+    Allow {
+        connection: ConnectionId,
+        bytes: usize,
+    },
     /// End a connection. The role gets no further event of it.
     Close {
         connection: ConnectionId,

@@ -23,10 +23,51 @@ impl Random {
 }
 
 const PIECES: &[&str] = &[
-    "{", "}", "(", ")", "[", "]", ";", ":", ",", "=", "/", "%", "*", "-", "<", ">", "\"", "'", "\\", "0x", "4294967295",
-    "18446744073709551615", "-9223372036854775808", "1.0e999", "1.0e-999", "struct ", "switch (uint8) { case 1: ", "dclass A ",
-    "typedef ", "keyword ", "default: ", "break;", "uint8", "string", "int16/10", "%360", "(0-5)", "[2]", "[]", "ram", "\n",
-    "/*", "*/", "//", "\u{e9}",
+    "{",
+    "}",
+    "(",
+    ")",
+    "[",
+    "]",
+    ";",
+    ":",
+    ",",
+    "=",
+    "/",
+    "%",
+    "*",
+    "-",
+    "<",
+    ">",
+    "\"",
+    "'",
+    "\\",
+    "0x",
+    "4294967295",
+    "18446744073709551615",
+    "-9223372036854775808",
+    "1.0e999",
+    "1.0e-999",
+    "struct ",
+    "switch (uint8) { case 1: ",
+    "dclass A ",
+    "typedef ",
+    "keyword ",
+    "default: ",
+    "break;",
+    "uint8",
+    "string",
+    "int16/10",
+    "%360",
+    "(0-5)",
+    "[2]",
+    "[]",
+    "ram",
+    "\n",
+    "/*",
+    "*/",
+    "//",
+    "\u{e9}",
 ];
 
 fn mutate(random: &mut Random, text: &mut Vec<u8>) {
@@ -110,7 +151,8 @@ fn mutated_values_are_unpacked_or_refused() {
 }
 
 fn refused_for_its_size(text: &str) {
-    let errors = parse_text(text.as_bytes()).err().unwrap_or_else(|| panic!("accepted: {}…", &text[..text.len().min(80)]));
+    let errors =
+        parse_text(text.as_bytes()).err().unwrap_or_else(|| panic!("accepted: {}…", &text[..text.len().min(80)]));
     assert!(errors.iter().any(|error| error.code() == "DC120"), "{errors}");
 }
 
@@ -188,17 +230,16 @@ fn a_chain_of_classes_is_bounded() {
     let mut diamond = String::from("dclass D0 { f(); };\n");
     for index in 1..200 {
         let last = index - 1;
-        diamond.push_str(&format!("dclass D{index} : D{last}, D{last} {{ m : f; }};\n").replace("m :", &format!("m{index} :")));
+        diamond.push_str(
+            &format!("dclass D{index} : D{last}, D{last} {{ m : f; }};\n").replace("m :", &format!("m{index} :")),
+        );
     }
     assert!(parse_text(diamond.as_bytes()).is_ok(), "the search for f does not double at every step");
 }
 
 #[test]
 fn without_virtual_inheritance_diamonds_are_bounded_too() {
-    let options = Options {
-        virtual_inheritance: false,
-        ..Options::default()
-    };
+    let options = Options { virtual_inheritance: false, ..Options::default() };
     let mut diamond = String::from("dclass D0 { f(); };\n");
     for index in 1..100 {
         let last = index - 1;

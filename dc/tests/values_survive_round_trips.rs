@@ -10,13 +10,24 @@ use std::fmt::Write;
 /// A type as this test knows it: how it is written, and how a value of it is packed from random numbers.
 #[derive(Clone, Debug)]
 enum Type {
-    Number { word: &'static str, size: usize, signed: bool, decoration: &'static str },
+    Number {
+        word: &'static str,
+        size: usize,
+        signed: bool,
+        decoration: &'static str,
+    },
     /// `uint8(low-high)`
     Ranged(u8, u8),
     Real,
     Char,
-    Text { word: &'static str, lengths: Option<(u8, u8)> },
-    List { element: Box<Type>, count: Option<u8> },
+    Text {
+        word: &'static str,
+        lengths: Option<(u8, u8)>,
+    },
+    List {
+        element: Box<Type>,
+        count: Option<u8>,
+    },
     Record(Vec<Type>),
     /// Cases 0, 1, … and no default.
     Switch(Vec<Type>),
@@ -30,7 +41,9 @@ impl Numbers<'_> {
     fn next(&mut self) -> u64 {
         self.1 += 1;
         let base = self.0.get(self.1 % self.0.len().max(1)).copied().unwrap_or(7);
-        base.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(self.1 as u64 * 0x1234_5677).rotate_left(self.1 as u32 % 64)
+        base.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+            .wrapping_add(self.1 as u64 * 0x1234_5677)
+            .rotate_left(self.1 as u32 % 64)
     }
 
     fn below(&mut self, limit: u64) -> u64 {
@@ -90,14 +103,16 @@ impl Type {
             Type::Text { lengths, .. } => lengths.is_some_and(|(low, high)| low == high),
             Type::List { element, count } => count.is_some() && element.fixed(),
             Type::Record(parts) => parts.iter().all(Type::fixed),
-            Type::Switch(cases) => cases.iter().all(Type::fixed) && {
-                let size = |case: &Type| {
-                    let mut out = Vec::new();
-                    case.pack(&mut Numbers(&[1], 0), &mut out);
-                    out.len()
-                };
-                cases.windows(2).all(|pair| size(&pair[0]) == size(&pair[1]))
-            },
+            Type::Switch(cases) => {
+                cases.iter().all(Type::fixed) && {
+                    let size = |case: &Type| {
+                        let mut out = Vec::new();
+                        case.pack(&mut Numbers(&[1], 0), &mut out);
+                        out.len()
+                    };
+                    cases.windows(2).all(|pair| size(&pair[0]) == size(&pair[1]))
+                }
+            }
             Type::Legacy => false,
         }
     }
@@ -108,7 +123,8 @@ impl Type {
                 let value = numbers.next();
                 // Small numbers keep what is divided exact in a double, as real worlds have it.
                 let value = if decoration.is_empty() { value } else { value % 100 };
-                let value = if *signed && value % 2 == 1 && decoration.is_empty() { value.wrapping_neg() } else { value };
+                let value =
+                    if *signed && value % 2 == 1 && decoration.is_empty() { value.wrapping_neg() } else { value };
                 out.extend_from_slice(&value.to_le_bytes()[..*size]);
             }
             Type::Ranged(low, high) => out.push(low + numbers.below(u64::from(high - low) + 1) as u8),

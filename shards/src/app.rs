@@ -144,6 +144,11 @@ pub(crate) enum Effect {
         connection: ConnectionId,
         bytes: Bytes,
     },
+    /// So many bytes may wait beside the write budget.
+    Allow {
+        connection: ConnectionId,
+        bytes: usize,
+    },
     /// A paused connection may be read again.
     Resume {
         connection: ConnectionId,
@@ -219,6 +224,11 @@ impl<S: Shard + ?Sized> Turn<S> {
     /// Sends bytes; those of one connection and turn leave together, in order.
     pub fn write(&mut self, connection: ConnectionId, bytes: Bytes) {
         self.effects.push(Effect::Write { connection, bytes });
+    }
+
+    /// Lets so many bytes of a connection wait beside its write budget, until as many have left.
+    pub fn allow(&mut self, connection: ConnectionId, bytes: usize) {
+        self.effects.push(Effect::Allow { connection, bytes });
     }
 
     /// Stops reading a connection; what has been received and not used is kept.

@@ -238,7 +238,7 @@ impl<S: Shard> World<S> {
                         peer.closed = true;
                     }
                 }
-                Effect::Resume { .. } => {}
+                Effect::Resume { .. } | Effect::Allow { .. } => {}
                 Effect::SendPacket { to, bytes } => self.packets.push((to, bytes.to_vec())),
                 Effect::Stop => self.stopped[index] = true,
             }

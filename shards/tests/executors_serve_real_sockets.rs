@@ -31,6 +31,8 @@ enum Order {
     Stop,
     /// Write so many bytes to every connection that ever was.
     Flood(usize),
+    /// The same, beside the budget.
+    AllowedFlood(usize),
 }
 
 impl Shard for Relay {
@@ -73,6 +75,12 @@ impl Shard for Relay {
             Input::External(Order::Stop) => turn.stop(),
             Input::External(Order::Flood(bytes)) => {
                 for connection in 1..=16 {
+                    turn.write(ConnectionId(connection), vec![7; bytes].into());
+                }
+            }
+            Input::External(Order::AllowedFlood(bytes)) => {
+                for connection in 1..=16 {
+                    turn.allow(ConnectionId(connection), bytes);
                     turn.write(ConnectionId(connection), vec![7; bytes].into());
                 }
             }
@@ -181,6 +189,27 @@ fn a_peer_that_does_not_read_costs_itself_only() {
     let mut echo = [0; 10];
     other.read_exact(&mut echo).unwrap();
     assert_eq!(&echo, b"still here");
+    running.stop();
+}
+
+#[test]
+fn what_is_allowed_beside_the_budget_waits_for_its_reader() {
+    let bytes = 32 << 20;
+    let options = ConnectionOptions { write_budget_bytes: 1 << 20, write_timeout_us: 0 };
+    let running = Running::start(1, options);
+    let mut client = running.connect();
+    client.write_all(b"x").unwrap();
+    client.read_exact(&mut [0; 1]).unwrap();
+    running.executors.injector().send(ShardId(0), Order::AllowedFlood(bytes));
+    // Something that counts, and fits.
+    running.executors.injector().send(ShardId(0), Order::Flood(1000));
+    let mut received = vec![0; bytes + 1000];
+    client.read_exact(&mut received).unwrap();
+    assert!(received.iter().all(|&byte| byte == 7));
+    assert!(running.ended.try_recv().is_err(), "nobody was ended");
+    // As many have left: the budget is what it was.
+    running.executors.injector().send(ShardId(0), Order::Flood(bytes));
+    assert_eq!(running.ended.recv_timeout(HANG), Ok(CloseCause::WriteBudget));
     running.stop();
 }
 

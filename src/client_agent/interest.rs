@@ -172,6 +172,10 @@ impl Session {
     /// more are left out (A10).
     fn finish_operation(&mut self, context: u32, shared: &Shared, out: &mut Outbox) -> Result<(), End> {
         let Some(finished) = self.interests.take(context) else { return Ok(()) };
+        let snapshot_bytes = finished.snapshot.iter().map(|entry| entry.frame.len()).sum();
+        if snapshot_bytes > 0 {
+            out.push(Action::Allow { connection: self.connection, bytes: snapshot_bytes });
+        }
         for entry in &finished.snapshot {
             if self.interests.covers(entry.location) {
                 self.entrance(entry, shared, out);

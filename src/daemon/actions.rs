@@ -46,6 +46,7 @@ impl Daemon {
             Action::ClearPostRemoves { participant, key } => self.post_removes.clear(participant, key),
             Action::FirePostRemoves { participant } => self.fire_post_removes(participant, turn),
             Action::Write { connection, frame } => turn.write(connection, frame),
+            Action::Allow { connection, bytes } => turn.allow(connection, bytes),
             Action::Close { connection, close, reason } => {
                 self.owners.remove(&connection);
                 tracing::debug!(connection = connection.0, reason = reason.name(), "connection ends");

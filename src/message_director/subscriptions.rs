@@ -338,3 +338,120 @@ impl Subscriptions {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+    use std::path::Path;
+
+    const LINK: Participant = Participant::DatabaseServer(1);
+    const OTHER: Participant = Participant::DatabaseServer(2);
+
+    fn table(shards: usize) -> (Subscriptions, Homes) {
+        let text =
+            "[services.message_director]\nbind = \"127.0.0.1\"\n[services.state_server]\ncontrol_channel = 2000\n";
+        let config = config::parse(Path::new("/x.toml"), text).unwrap_or_else(|error| panic!("{error}"));
+        (Subscriptions::new(ShardId(0), shards), Homes::new(&config, shards))
+    }
+
+    /// A channel that no placement owns.
+    const OPEN: Channel = 77 << 32;
+
+    #[test]
+    fn a_first_subscriber_is_announced_and_the_last_withdrawn() {
+        let (mut table, homes) = table(3);
+        let announced = table.subscribe(LINK, OPEN, &homes).news;
+        let [SubscriptionNews::Announced { span: Span::Channel(OPEN), .. }] = announced[..] else {
+            panic!("{announced:?}");
+        };
+        assert_eq!(table.subscribe(OTHER, OPEN, &homes).news, []);
+        assert_eq!(table.unsubscribe(LINK, OPEN).news, []);
+        assert_eq!(table.unsubscribe(OTHER, OPEN).news, [SubscriptionNews::Withdrawn { span: Span::Channel(OPEN) }]);
+        assert!(table.is_empty());
+    }
+
+    #[test]
+    fn it_is_in_effect_when_every_other_executor_has_acknowledged() {
+        let (mut table, homes) = table(3);
+        table.subscribe(LINK, OPEN, &homes);
+        table.subscribe(OTHER, OPEN, &homes);
+        assert!(table.is_waiting(LINK) && table.is_waiting(OTHER), "whoever comes later waits for the same ones");
+        assert_eq!(table.await_effect(LINK, 7).effective, []);
+        let acknowledged = SubscriptionNews::Acknowledged { announcement: 1 };
+        assert_eq!(table.on_news(ShardId(1), acknowledged).1.effective, []);
+        assert_eq!(table.on_news(ShardId(1), acknowledged).1.effective, [], "twice the same one is not two");
+        assert_eq!(table.on_news(ShardId(2), acknowledged).1.effective, [(LINK, 7)]);
+        assert!(!table.is_waiting(OTHER));
+        assert_eq!(table.await_effect(OTHER, 8).effective, [(OTHER, 8)]);
+    }
+
+    #[test]
+    fn an_old_acknowledgement_does_not_satisfy_a_new_subscription() {
+        let (mut table, homes) = table(2);
+        table.subscribe(LINK, OPEN, &homes);
+        table.unsubscribe(LINK, OPEN);
+        table.subscribe(LINK, OPEN, &homes);
+        table.await_effect(LINK, 1);
+        assert_eq!(table.on_news(ShardId(1), SubscriptionNews::Acknowledged { announcement: 1 }).1.effective, []);
+        assert_eq!(
+            table.on_news(ShardId(1), SubscriptionNews::Acknowledged { announcement: 2 }).1.effective,
+            [(LINK, 1)]
+        );
+    }
+
+    #[test]
+    fn a_token_waits_for_what_was_asked_before_it_only() {
+        let (mut table, homes) = table(2);
+        table.subscribe(LINK, OPEN, &homes);
+        table.await_effect(LINK, 1);
+        table.subscribe(LINK, OPEN + 1, &homes);
+        assert_eq!(
+            table.on_news(ShardId(1), SubscriptionNews::Acknowledged { announcement: 1 }).1.effective,
+            [(LINK, 1)]
+        );
+        assert!(table.is_waiting(LINK));
+    }
+
+    #[test]
+    fn channels_with_a_home_are_not_announced_there() {
+        let (mut table, homes) = table(2);
+        let here = (5000..).find(|&channel| homes.is_home(channel, ShardId(0))).expect("half of them");
+        assert_eq!(table.subscribe(LINK, here, &homes).news, []);
+        assert!(!table.is_waiting(LINK));
+        let there = (5000..).find(|&channel| !homes.is_home(channel, ShardId(0))).expect("half of them");
+        assert_eq!(table.subscribe(LINK, there, &homes).news.len(), 1);
+    }
+
+    #[test]
+    fn others_are_remembered_by_channel_and_range() {
+        let (mut table, _) = table(3);
+        let announce = |span| SubscriptionNews::Announced { span, announcement: 5 };
+        let (answer, _) = table.on_news(ShardId(2), announce(Span::Range(10, 20)));
+        assert_eq!(answer, Some(SubscriptionNews::Acknowledged { announcement: 5 }));
+        table.on_news(ShardId(1), announce(Span::Channel(15)));
+        assert_eq!(table.remote(15).iter().collect::<Vec<_>>(), [ShardId(1), ShardId(2)]);
+        table.on_news(ShardId(1), SubscriptionNews::Withdrawn { span: Span::Channel(15) });
+        table.on_news(ShardId(2), SubscriptionNews::Withdrawn { span: Span::Range(12, 18) });
+        assert!(table.remote(15).is_empty());
+        assert_eq!(table.remote(20).iter().collect::<Vec<_>>(), [ShardId(2)]);
+    }
+
+    #[test]
+    fn a_participant_that_ends_leaves_nothing() {
+        let (mut table, homes) = table(2);
+        table.subscribe(LINK, OPEN, &homes);
+        table.subscribe_range(LINK, 1 << 40, 1 << 41);
+        table.await_effect(LINK, 1);
+        let changes = table.remove_participant(LINK);
+        assert_eq!(
+            changes.news,
+            [
+                SubscriptionNews::Withdrawn { span: Span::Channel(OPEN) },
+                SubscriptionNews::Withdrawn { span: Span::Range(1 << 40, 1 << 41) },
+            ]
+        );
+        assert_eq!(table.on_news(ShardId(1), SubscriptionNews::Acknowledged { announcement: 2 }).1.effective, []);
+        assert!(table.is_empty() && !table.has_local(OPEN) && !table.has_local(1 << 40));
+    }
+}

@@ -10,7 +10,7 @@ use glommio::{LocalExecutorBuilder, Placement as GlommioPlacement};
 use hashbrown::HashMap;
 use std::cell::{Cell, RefCell};
 use std::future::Future;
-use std::net::{TcpListener, UdpSocket};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -124,7 +124,7 @@ where
     for ((index, port), external) in ports::<S::Message>(shards, RING_BATCHES).into_iter().enumerate().zip(receivers) {
         let shard = ShardId(index as u16);
         let mine: Vec<_> = listeners.extract_if(.., |listener| listener.shard == shard).map(|own| own.value).collect();
-        let packets = packet_socket().map_err(ExecutorError::PacketSocket)?;
+        let packets = PacketSockets::open().map_err(ExecutorError::PacketSocket)?;
         let build = make(shard, injector.clone());
         let (doorbells, started, cpu) = (doorbells.clone(), started.clone(), cpu_of(placement, index));
         let end = TellEnd { shard, ended: tell_end.clone() };
@@ -165,10 +165,29 @@ fn cpu_of(placement: &Placement, index: usize) -> Option<usize> {
     }
 }
 
-fn packet_socket() -> std::io::Result<UdpSocket> {
-    let socket = UdpSocket::bind("0.0.0.0:0")?;
-    socket.set_nonblocking(true)?;
-    Ok(socket)
+/// Where packets leave: a socket for each family of addresses that this machine has.
+#[derive(Debug)]
+pub(super) struct PacketSockets {
+    v4: UdpSocket,
+    v6: Option<UdpSocket>,
+}
+
+impl PacketSockets {
+    fn open() -> std::io::Result<Self> {
+        let v4 = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+        v4.set_nonblocking(true)?;
+        let v6 = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).ok();
+        if let Some(v6) = &v6 {
+            v6.set_nonblocking(true)?;
+        }
+        Ok(Self { v4, v6 })
+    }
+
+    /// Whether the packet was handed to the system.
+    pub(super) fn send(&self, to: SocketAddr, bytes: &[u8]) -> bool {
+        let socket = if to.is_ipv4() { Some(&self.v4) } else { self.v6.as_ref() };
+        socket.is_some_and(|socket| socket.send_to(bytes, to).is_ok())
+    }
 }
 
 /// What one executor thread starts from.
@@ -177,7 +196,7 @@ struct Parts<M, E> {
     port: Port<M>,
     external: Receiver<E>,
     listeners: Vec<(ListenerId, TcpListener)>,
-    packets: UdpSocket,
+    packets: PacketSockets,
     doorbells: Vec<Arc<Doorbell>>,
 }
 
@@ -231,7 +250,7 @@ pub(super) struct Core<S: Shard> {
     /// Readers that wait until the engine has taken what they had.
     pub(super) waiting_readers: RefCell<Vec<Rc<Connection>>>,
     waiting_acceptors: RefCell<Vec<Waker>>,
-    pub(super) packets: UdpSocket,
+    pub(super) packets: PacketSockets,
     pub(super) stopping: Cell<bool>,
     /// Tasks that send what a full socket left over.
     pub(super) writers: Cell<usize>,

@@ -35,6 +35,8 @@ pub(super) struct Connection {
     options: ConnectionOptions,
     unsent: RefCell<VecDeque<Bytes>>,
     unsent_bytes: Cell<usize>,
+    /// Bytes among the unsent that do not count against the budget.
+    allowed_bytes: Cell<usize>,
     state: Cell<State>,
     writer_runs: Cell<bool>,
     /// The reader, while it waits for the engine to take what it has.
@@ -79,6 +81,7 @@ impl Connection {
                     *sends += 1;
                     *bytes_sent += sent as u64;
                     self.unsent_bytes.set(self.unsent_bytes.get() - sent);
+                    self.allowed_bytes.set(self.allowed_bytes.get().saturating_sub(sent));
                     while let Some(front) = unsent.front_mut() {
                         if sent < front.len() {
                             front.advance(sent);
@@ -128,6 +131,11 @@ impl<S: Shard> Core<S> {
                         }
                     }
                 }
+                Effect::Allow { connection, bytes } => {
+                    if let Some(connection) = self.connections.borrow().get(&connection) {
+                        connection.allowed_bytes.set(connection.allowed_bytes.get() + bytes);
+                    }
+                }
                 Effect::Resume { connection } => {
                     if let Some(connection) = self.connections.borrow().get(&connection) {
                         connection.wake_reader();
@@ -156,6 +164,7 @@ impl<S: Shard> Core<S> {
             options,
             unsent: RefCell::default(),
             unsent_bytes: Cell::new(0),
+            allowed_bytes: Cell::new(0),
             state: Cell::new(State::Open),
             writer_runs: Cell::new(false),
             reader: RefCell::new(None),
@@ -213,7 +222,7 @@ impl<S: Shard> Core<S> {
 
     fn check_budget(self: &Rc<Self>, connection: &Rc<Connection>) {
         let budget = connection.options.write_budget_bytes;
-        if budget > 0 && connection.unsent_bytes.get() > budget {
+        if budget > 0 && connection.unsent_bytes.get().saturating_sub(connection.allowed_bytes.get()) > budget {
             self.lost(connection, CloseCause::WriteBudget);
         }
     }
@@ -229,7 +238,7 @@ impl<S: Shard> Core<S> {
     }
 
     fn send_packet(&self, to: std::net::SocketAddr, bytes: &[u8]) {
-        let sent = self.packets.send_to(bytes, to).is_ok();
+        let sent = self.packets.send(to, bytes);
         let mut engine = self.engine.borrow_mut();
         let counters = engine.counters();
         if sent { counters.packets_sent += 1 } else { counters.packets_failed += 1 }
