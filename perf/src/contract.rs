@@ -82,6 +82,21 @@ impl Names {
         self.field_by_id(field).default_value().to_vec()
     }
 
+    /// What a database stores of a new object of which nothing was given: the `db` fields with an explicit default
+    /// (`protocol-ss-dbss-db.md` §4.3).
+    ///
+    /// # Errors
+    /// When there is no such class.
+    pub fn stored_defaults(&self, class: &str) -> Result<BTreeMap<u16, Vec<u8>>, Failure> {
+        let fields = self.class_named(class)?.fields();
+        let stored = fields.filter(|field| {
+            field.kind() != FieldKind::Molecular
+                && field.keywords().contains(Keywords::DB)
+                && field.has_explicit_default()
+        });
+        Ok(stored.map(|field| (field.id(), field.default_value().to_vec())).collect())
+    }
+
     /// An object as it is right after its creation: `required` fields have their defaults until they are set.
     ///
     /// # Errors

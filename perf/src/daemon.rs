@@ -208,6 +208,9 @@ output = "events"
     /// # Errors
     /// When the log cannot be opened.
     pub fn command(&self, donetd: &Path) -> Result<Command, Failure> {
+        // The command runs in another folder.
+        let donetd = fs::canonicalize(donetd)
+            .map_err(|error| Failure::new(format!("cannot start {}: {error}", donetd.display())))?;
         let mut command = Command::new(donetd);
         command.arg(self.config_path());
         self.prepare(&mut command)?;

@@ -9,7 +9,6 @@ use crate::daemon::numbers::{CLIENT_CHANNELS, DATABASE, LOGIN_MANAGER, STORED_DO
 use crate::failure::{Failure, ensure};
 use crate::message::{Message, Payload, client_frame, internal_frame};
 use donet::wire::{Channel, Doid, Zone, message_type as t};
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 /// Where the avatars of the three players appear.
@@ -96,11 +95,9 @@ pub fn create_avatar(world: &mut World, name: &str, gold: u32) -> Result<Doid, F
     let answer = Message::internal(&[AI], DATABASE, t::DBSERVER_CREATE_OBJECT_RESP, &answer);
     ensure(answered == context && seen[0] == answer, || format!("{what}: {}", seen[0]))?;
     ensure(STORED_DOIDS.contains(&doid), || format!("{doid} is no doid of the range {STORED_DOIDS:?}"))?;
-    let mut fields = BTreeMap::new();
+    let mut fields = cast.names.stored_defaults("Avatar")?;
     fields.insert(cast.name.0, name);
     fields.insert(cast.set_gold.0, gold);
-    // Not given, and the contract has a default for it.
-    fields.insert(cast.set_health.0, cast.names.default_value(cast.set_health));
     let is_new = world.stored.insert(doid, fields).is_none();
     ensure(is_new, || format!("the database gave {doid} away twice"))?;
     expect_stored(world, doid).map_err(|failure| failure.within("a new avatar in the database")).map(|()| doid)
