@@ -9,15 +9,19 @@ use std::net::{TcpListener, UdpSocket};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use support::skip;
+use std::time::Duration;
 
 const DONETD: &str = env!("CARGO_BIN_EXE_donetd");
+
+/// The issue asks for one second, and for ten where a name has to be resolved. A machine that is busy with other tests
+/// cannot hold anybody to the one; the ten end what hangs.
+const REFUSED_WITHIN: Duration = Duration::from_secs(10);
 
 /// Runs a command that must refuse to start, and returns what it says.
 fn refusal(setup: &Setup, command: Command) -> Result<String, Failure> {
     // The handle kills what hangs, and says so.
     let mut daemon = Daemon::spawn(command, setup.log_path())?;
-    let status = daemon.wait_for_end()?;
+    let status = daemon.wait_for_end(REFUSED_WITHIN)?;
     let text = std::fs::read_to_string(setup.log_path())?;
     assert_eq!(status.signal(), None, "it was killed by a signal; it says: {text}");
     assert!(!status.success(), "it ended with {status}; it says: {text}");
@@ -41,9 +45,8 @@ fn assert_names(text: &str, names: &[&str]) {
 
 /// The line on which a text stands in another, from 1.
 fn line_of(text: &str, part: &str) -> String {
-    let before = text.split(part).next().expect("there is always a first part");
-    assert_ne!(before.len(), text.len(), "{part:?} is not there");
-    (before.lines().count().max(1)).to_string()
+    let (before, _) = text.split_once(part).unwrap_or_else(|| panic!("{part:?} is not there"));
+    (before.matches('\n').count() + 1).to_string()
 }
 
 #[test]
@@ -79,7 +82,8 @@ fn when_another_daemon_has_the_database() -> Result<(), Failure> {
     let daemon = first.start(Path::new(DONETD))?;
     let mut second = Setup::new(1)?;
     second.database = first.database_path();
-    is_refused(&second, &[&first.database_path().to_string_lossy(), "another"])?;
+    let holder = format!("process {}", daemon.process_id());
+    is_refused(&second, &[&first.database_path().to_string_lossy(), "already open", &holder, "stop that process"])?;
     // The first one is not disturbed by it.
     daemon.stop()
 }
@@ -89,7 +93,7 @@ fn when_a_key_is_misspelt() -> Result<(), Failure> {
     let mut setup = Setup::new(1)?;
     setup.replace.push(("log_level", "log_levle".to_owned()));
     let line = line_of(&setup.config(), "log_levle");
-    is_refused(&setup, &["daemon.toml", &line, "log_levle", "log_level"])
+    is_refused(&setup, &[&format!("daemon.toml:{line}:"), "log_levle", "log_level"])
 }
 
 #[test]
@@ -97,7 +101,7 @@ fn when_a_table_is_misspelt() -> Result<(), Failure> {
     let mut setup = Setup::new(1)?;
     setup.after = "[services.clientagent]\nbind = \"127.0.0.1:0\"".to_owned();
     let line = line_of(&setup.config(), "clientagent");
-    is_refused(&setup, &["daemon.toml", &line, "clientagent", "client_agent"])
+    is_refused(&setup, &[&format!("daemon.toml:{line}:"), "clientagent", "client_agent"])
 }
 
 #[test]
@@ -112,7 +116,7 @@ fn when_the_contract_has_a_syntax_error() -> Result<(), Failure> {
     let mut setup = Setup::new(1)?;
     setup.contract.push_str("\ndclass Broken {\n  setIt(uint8) oops;\n};\n");
     let line = line_of(&setup.contract, "oops");
-    is_refused(&setup, &["example.dc", &line, "oops"])
+    is_refused(&setup, &[&format!("example.dc:{line}:"), "oops"])
 }
 
 #[test]

@@ -324,6 +324,11 @@ impl Daemon {
         address.ok_or_else(|| self.failure(&format!("the banner names no listener of {role}")))
     }
 
+    /// The operating system's number of the process.
+    pub fn process_id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Whether the process still runs.
     ///
     /// # Errors
@@ -340,15 +345,15 @@ impl Daemon {
     /// Waits for the end of the process. Its standard output ends with it.
     ///
     /// # Errors
-    /// When it hangs; it is killed then.
-    pub fn wait_for_end(&mut self) -> Result<ExitStatus, Failure> {
-        let deadline = Instant::now() + HANG_GUARD;
+    /// When it does not end in time; it is killed then.
+    pub fn wait_for_end(&mut self, within: Duration) -> Result<ExitStatus, Failure> {
+        let deadline = Instant::now() + within;
         loop {
             match self.output.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
                 Ok(line) => self.banner.push(line),
                 Err(RecvTimeoutError::Disconnected) => return Ok(self.child.wait()?),
                 Err(RecvTimeoutError::Timeout) => {
-                    let failure = self.failure(&format!("the daemon did not end within {HANG_GUARD:?}"));
+                    let failure = self.failure(&format!("the daemon did not end within {within:?}"));
                     self.child.kill()?;
                     self.child.wait()?;
                     return Err(failure);
@@ -363,7 +368,7 @@ impl Daemon {
     /// When it hangs or says that something went wrong.
     pub fn stop(mut self) -> Result<(), Failure> {
         self.signal(Signal::TERM)?;
-        let status = self.wait_for_end()?;
+        let status = self.wait_for_end(HANG_GUARD)?;
         ensure(status.code() == Some(0), || {
             self.failure(&format!("the daemon ended with {status} after SIGTERM")).to_string()
         })
@@ -376,7 +381,7 @@ impl Daemon {
     pub fn kill(mut self) -> Result<(), Failure> {
         use std::os::unix::process::ExitStatusExt;
         self.child.kill()?;
-        let status = self.wait_for_end()?;
+        let status = self.wait_for_end(HANG_GUARD)?;
         ensure(status.signal() == Some(Signal::KILL.as_raw()), || {
             self.failure(&format!("the daemon had ended with {status} before it was killed")).to_string()
         })
