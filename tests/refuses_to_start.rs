@@ -9,7 +9,6 @@ use std::net::{TcpListener, UdpSocket};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use support::skip;
 
 const DONETD: &str = env!("CARGO_BIN_EXE_donetd");
 
