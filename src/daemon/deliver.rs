@@ -16,10 +16,8 @@ impl Daemon {
         for receiver in receivers.iter() {
             self.outbox.metrics.datagrams_delivered += 1;
             match receiver {
-                Participant::Link { connection, .. } => {
-                    if self.is_link(connection) {
-                        turn.write(connection, datagram.frame().clone());
-                    }
+                Participant::Link { connection, .. } if self.is_link(connection) => {
+                    turn.write(connection, datagram.frame().clone());
                 }
                 Participant::Session(session) => self.sessions.push(session),
                 // Objects and control roles are found by placement, never by subscription.

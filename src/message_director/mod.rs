@@ -59,10 +59,9 @@ impl Router {
                 destinations.insert(self.shard);
             }
         }
-        for control in [self.homes.of_state_server_control(datagram), self.homes.of_database_control(datagram)] {
-            if let Some(control) = control {
-                destinations = destinations.union(control.shards(self.shards));
-            }
+        let controls = [self.homes.of_state_server_control(datagram), self.homes.of_database_control(datagram)];
+        for control in controls.into_iter().flatten() {
+            destinations = destinations.union(control.shards(self.shards));
         }
         destinations
     }

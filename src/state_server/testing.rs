@@ -76,7 +76,6 @@ pub mod id {
     pub const OWN: u16 = 15;
     pub const SECRET: u16 = 16;
     pub const RANGE: u16 = 17;
-    pub const REQUIRED_SECRET: u16 = 19;
     pub const RDBD5: u16 = 20;
     pub const DB5: u16 = 21;
     pub const LEFT5: u16 = 22;

@@ -8,7 +8,7 @@ use crate::client::Client;
 use crate::daemon::numbers::{CLIENT_CHANNELS, DATABASE, LOGIN_MANAGER, STORED_DOIDS};
 use crate::failure::{Failure, ensure};
 use crate::message::{Message, Payload, client_frame, internal_frame};
-use donet::wire::{Channel, Doid, Zone, message_type as t};
+use donet::wire::{Channel, Doid, Zone, database_broadcast_channel, message_type as t};
 use std::net::SocketAddr;
 
 /// Where the avatars of the three players appear.
@@ -100,6 +100,8 @@ pub fn create_avatar(world: &mut World, name: &str, gold: u32) -> Result<Doid, F
     fields.insert(cast.set_gold.0, gold);
     let is_new = world.stored.insert(doid, fields).is_none();
     ensure(is_new, || format!("the database gave {doid} away twice"))?;
+    world.observer.subscribe(database_broadcast_channel(doid));
+    world.confirm_subscriptions()?;
     expect_stored(world, doid).map_err(|failure| failure.within("a new avatar in the database")).map(|()| doid)
 }
 

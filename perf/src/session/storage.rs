@@ -5,9 +5,9 @@ use super::login::{activate, create_avatar, expect_stored};
 use super::objects::open_district;
 use super::world::{Endpoints, World};
 use crate::contract::FieldId;
-use crate::failure::{Failure, exactly};
-use crate::message::{Message, Payload};
-use donet::wire::{Channel, Doid, MessageType, database_broadcast_channel, message_type as t};
+use crate::failure::Failure;
+use crate::message::Payload;
+use donet::wire::{Doid, message_type as t};
 
 /// Sets stored fields of live avatars and of one that is not live, and reads all of them in the database.
 ///
@@ -16,14 +16,9 @@ use donet::wire::{Channel, Doid, MessageType, database_broadcast_channel, messag
 pub fn play(world: &mut World) -> Result<(), Failure> {
     let cast = world.cast.clone();
     let stored: Vec<Doid> = world.stored.keys().copied().collect();
-    for &doid in &stored {
-        world.observer.subscribe(database_broadcast_channel(doid));
-    }
-    world.confirm_subscriptions()?;
     let [first, second, asleep] = stored[..] else {
         return Err(Failure::new(format!("three avatars were stored, now there are {}", stored.len())));
     };
-    let mut announced = Vec::new();
     for (doid, field, value) in [
         (first, cast.set_health, cast.health(321)?),
         (first, cast.set_gold, cast.gold(4_000_000_000)?),
@@ -33,7 +28,7 @@ pub fn play(world: &mut World) -> Result<(), Failure> {
     ] {
         let payload = update(doid, field, &value);
         world.ai.publish(&[doid.into()], t::STATESERVER_OBJECT_SET_FIELD, &payload);
-        announced.push(announcement(doid, t::DBSERVER_OBJECT_SET_FIELD, &payload));
+        world.expect_announcement(doid, t::DBSERVER_OBJECT_SET_FIELD, &payload);
         if world.models.contains_key(&doid) {
             world.expect_update(AI, doid, field, &value)?;
         } else {
@@ -51,28 +46,14 @@ pub fn play(world: &mut World) -> Result<(), Failure> {
     }
     let mut ascending = pair;
     ascending.sort_by_key(|(field, _)| field.0);
-    announced.push(announcement(first, t::DBSERVER_OBJECT_SET_FIELDS, &list(&ascending)));
+    world.expect_announcement(first, t::DBSERVER_OBJECT_SET_FIELDS, &list(&ascending));
 
     // An announcement leaves when the change is on disk: from here on it must survive anything.
-    let what = "the database's announcements";
-    let seen = world.observer_awaits(what, announced.len(), is_announcement)?;
-    for doid in [first, second, asleep] {
-        let of = |messages: &[Message]| -> Vec<Message> {
-            messages.iter().filter(|message| message.doid() == Some(doid)).cloned().collect()
-        };
-        exactly("the observer", &format!("{what}, object {doid}"), &of(&seen), &of(&announced))?;
-    }
+    world.compare_announcements()?;
     read_back(world)?;
-    world.settle_and_compare("stored fields")
-}
-
-/// A Database State Server forwards in the object's name.
-fn announcement(doid: Doid, message_type: MessageType, payload: &[u8]) -> Message {
-    Message::internal(&[database_broadcast_channel(doid)], Channel::from(doid), message_type, payload)
-}
-
-fn is_announcement(message: &Message) -> bool {
-    message.is(t::DBSERVER_OBJECT_SET_FIELD) || message.is(t::DBSERVER_OBJECT_SET_FIELDS)
+    world.settle_and_compare("stored fields")?;
+    // Nothing was announced twice.
+    world.compare_announcements()
 }
 
 /// Reads every stored avatar: exactly what should be there.

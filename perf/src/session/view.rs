@@ -100,8 +100,12 @@ fn speak_to_the_ai(world: &mut World) -> Result<(), Failure> {
         (second, cast.admin_only, cast.value(cast.admin_only, Payload::new().u8(3))?),
         (second, cast.set_gold, cast.gold(0)?),
     ] {
-        world.ai.publish(&[doid.into()], t::STATESERVER_OBJECT_SET_FIELD, &update(doid, field, &value));
+        let payload = update(doid, field, &value);
+        world.ai.publish(&[doid.into()], t::STATESERVER_OBJECT_SET_FIELD, &payload);
         world.expect_update(AI, doid, field, &value)?;
+        if world.cast.names.receivers(field).is_stored {
+            world.expect_announcement(doid, t::DBSERVER_OBJECT_SET_FIELD, &payload);
+        }
     }
     Ok(())
 }

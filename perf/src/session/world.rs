@@ -11,7 +11,7 @@ use crate::failure::{Failure, ensure, exactly, exactly_in_any_order};
 use crate::internal::Internal;
 use crate::message::{Message, Payload, client_frame};
 use crate::peer::Hub;
-use donet::wire::{Channel, Doid, Zone, message_type as t};
+use donet::wire::{Channel, Doid, MessageType, Zone, database_broadcast_channel, message_type as t};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -69,6 +69,10 @@ pub struct World {
     heard: Heard,
     /// What should have been heard by now.
     pub expected: Heard,
+    /// What the database has announced to the observer, and what it should have by now. A change is announced when it
+    /// is on disk, and no barrier through live objects says when that is: these are awaited and compared by themselves.
+    announced: Vec<Message>,
+    expected_announcements: Vec<Message>,
     next_token: u32,
 }
 
@@ -92,6 +96,8 @@ impl World {
             stored: BTreeMap::new(),
             heard: Heard::default(),
             expected: Heard::default(),
+            announced: Vec::new(),
+            expected_announcements: Vec::new(),
             next_token: 1,
         };
         world.ai.subscribe(LOGIN_MANAGER.into());
@@ -267,7 +273,8 @@ impl World {
     /// When there is any difference.
     pub fn settle_and_compare(&mut self, what: &str) -> Result<(), Failure> {
         self.settle()?;
-        let heard = std::mem::take(&mut self.heard);
+        let mut heard = std::mem::take(&mut self.heard);
+        self.announced.extend(heard.observer.extract_if(.., |message| is_announcement(message)));
         let mut expected = std::mem::take(&mut self.expected);
         per_object("the AI", what, &heard.ai, &expected.ai)?;
         per_object("the observer", what, &heard.observer, &expected.observer)?;
@@ -280,6 +287,27 @@ impl World {
             Some((index, _)) => Err(Failure::new(format!("player {index} was to hear something and is gone"))),
             None => Ok(()),
         }
+    }
+
+    /// Expects the database to announce a change that the Database State Server has forwarded in the object's name.
+    pub fn expect_announcement(&mut self, doid: Doid, message_type: MessageType, payload: &[u8]) {
+        let recipients = [database_broadcast_channel(doid)];
+        self.expected_announcements.push(Message::internal(&recipients, doid.into(), message_type, payload));
+    }
+
+    /// Waits for every announcement that should have come by now, and compares them: each once, those of one object in
+    /// order, and no others.
+    ///
+    /// # Errors
+    /// When there is any difference.
+    pub fn compare_announcements(&mut self) -> Result<(), Failure> {
+        let what = "the database's announcements";
+        let early = self.heard.observer.extract_if(.., |message| is_announcement(message));
+        self.announced.extend(early);
+        let missing = self.expected_announcements.len().saturating_sub(self.announced.len());
+        let late = self.observer_awaits(what, missing, is_announcement)?;
+        self.announced.extend(late);
+        per_object("the observer", what, &self.announced, &self.expected_announcements)
     }
 
     /// Expects a field update: to whom it goes follows from the field's keywords and from who sees the object
@@ -340,21 +368,23 @@ impl World {
     }
 }
 
+fn is_announcement(message: &Message) -> bool {
+    message.is(t::DBSERVER_OBJECT_SET_FIELD) || message.is(t::DBSERVER_OBJECT_SET_FIELDS)
+}
+
 /// Compares messages object by object: order matters within one object, no more and no fewer objects appear.
 fn per_object(who: &str, what: &str, seen: &[Message], expected: &[Message]) -> Result<(), Failure> {
     let group = |messages: &[Message]| {
-        let mut groups: BTreeMap<(bool, Option<Doid>), Vec<Message>> = BTreeMap::new();
+        let mut groups: BTreeMap<Option<Doid>, Vec<Message>> = BTreeMap::new();
         for message in messages {
-            // What the database announces of an object and what the object itself says have no order between them.
-            let is_database = (3000..4000).contains(&message.message_type().0);
-            groups.entry((is_database, message.doid())).or_default().push(message.clone());
+            groups.entry(message.doid()).or_default().push(message.clone());
         }
         groups
     };
     let (mut seen, expected) = (group(seen), group(expected));
-    for (key, expected) in expected {
-        let seen = seen.remove(&key).unwrap_or_default();
-        let what = format!("{what}, object {}", key.1.unwrap_or_default());
+    for (doid, expected) in expected {
+        let seen = seen.remove(&doid).unwrap_or_default();
+        let what = format!("{what}, object {}", doid.unwrap_or_default());
         exactly(who, &what, &seen, &expected)?;
     }
     let surplus: Vec<Message> = seen.into_values().flatten().collect();
