@@ -403,6 +403,7 @@ mod tests {
     #[test]
     fn the_configuration_is_one_that_the_daemon_accepts() {
         let setup = Setup::new(4).unwrap();
+        setup.write().unwrap();
         let config = donet::config::parse(&setup.config_path(), &setup.config()).unwrap();
         assert_eq!(config.client_agents[0].version_string, numbers::VERSION);
         assert_eq!(config.database_servers[0].directory, setup.database_path());
