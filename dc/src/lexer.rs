@@ -213,10 +213,10 @@ fn number(rest: &[u8]) -> Lexed {
         .skip(1)
         .position(|byte| !byte.is_ascii_digit())
         .map_or(rest.len(), |at| at + 1);
-    if rest[0] == b'.' || rest.get(digits_end) == Some(&b'.') {
-        if let Ok((_, digits)) = real(rest) {
-            return (digits.len(), Ok(Token::Real(real_value(digits))));
-        }
+    if (rest[0] == b'.' || rest.get(digits_end) == Some(&b'.'))
+        && let Ok((_, digits)) = real(rest)
+    {
+        return (digits.len(), Ok(Token::Real(real_value(digits))));
     }
     if let Ok((_, digits)) = unsigned(rest) {
         let value = decimal(digits).and_then(|value| u64::try_from(value).ok());

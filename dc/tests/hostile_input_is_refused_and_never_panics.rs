@@ -23,10 +23,51 @@ impl Random {
 }
 
 const PIECES: &[&str] = &[
-    "{", "}", "(", ")", "[", "]", ";", ":", ",", "=", "/", "%", "*", "-", "<", ">", "\"", "'", "\\", "0x", "4294967295",
-    "18446744073709551615", "-9223372036854775808", "1.0e999", "1.0e-999", "struct ", "switch (uint8) { case 1: ", "dclass A ",
-    "typedef ", "keyword ", "default: ", "break;", "uint8", "string", "int16/10", "%360", "(0-5)", "[2]", "[]", "ram", "\n",
-    "/*", "*/", "//", "\u{e9}",
+    "{",
+    "}",
+    "(",
+    ")",
+    "[",
+    "]",
+    ";",
+    ":",
+    ",",
+    "=",
+    "/",
+    "%",
+    "*",
+    "-",
+    "<",
+    ">",
+    "\"",
+    "'",
+    "\\",
+    "0x",
+    "4294967295",
+    "18446744073709551615",
+    "-9223372036854775808",
+    "1.0e999",
+    "1.0e-999",
+    "struct ",
+    "switch (uint8) { case 1: ",
+    "dclass A ",
+    "typedef ",
+    "keyword ",
+    "default: ",
+    "break;",
+    "uint8",
+    "string",
+    "int16/10",
+    "%360",
+    "(0-5)",
+    "[2]",
+    "[]",
+    "ram",
+    "\n",
+    "/*",
+    "*/",
+    "//",
+    "\u{e9}",
 ];
 
 fn mutate(random: &mut Random, text: &mut Vec<u8>) {
@@ -110,7 +151,9 @@ fn mutated_values_are_unpacked_or_refused() {
 }
 
 fn refused_for_its_size(text: &str) {
-    let errors = parse_text(text.as_bytes()).err().unwrap_or_else(|| panic!("accepted: {}…", &text[..text.len().min(80)]));
+    let errors = parse_text(text.as_bytes())
+        .err()
+        .unwrap_or_else(|| panic!("accepted: {}…", &text[..text.len().min(80)]));
     assert!(errors.iter().any(|error| error.code() == "DC120"), "{errors}");
 }
 
@@ -118,7 +161,10 @@ fn refused_for_its_size(text: &str) {
 fn nesting_without_end_is_refused() {
     let deep = 100_000;
     refused_for_its_size(&format!("dclass A {{ {} x; }};", "struct { ".repeat(deep)));
-    refused_for_its_size(&format!("dclass A {{ {} x; }};", "switch (uint8) { case 1: ".repeat(deep)));
+    refused_for_its_size(&format!(
+        "dclass A {{ {} x; }};",
+        "switch (uint8) { case 1: ".repeat(deep)
+    ));
     refused_for_its_size(&format!("dclass A {{ {} x; }};", "switch (".repeat(deep)));
     refused_for_its_size(&format!("dclass A {{ uint8[] x = {}", "[".repeat(deep)));
     refused_for_its_size(&format!("dclass A {{ uint8 x{};", "[1]".repeat(deep)));
@@ -161,7 +207,11 @@ fn numbers_of_fields_and_classes_fit_16_bits() {
     };
     assert!(parse_text(fields(65_535).as_bytes()).is_ok());
     refused_for_its_size(&fields(65_536));
-    let classes = |count: usize| (0..count).map(|index| format!("dclass C{index} {{}};")).collect::<String>();
+    let classes = |count: usize| {
+        (0..count)
+            .map(|index| format!("dclass C{index} {{}};"))
+            .collect::<String>()
+    };
     assert!(parse_text(classes(65_535).as_bytes()).is_ok());
     refused_for_its_size(&classes(65_536));
 }
@@ -188,9 +238,14 @@ fn a_chain_of_classes_is_bounded() {
     let mut diamond = String::from("dclass D0 { f(); };\n");
     for index in 1..200 {
         let last = index - 1;
-        diamond.push_str(&format!("dclass D{index} : D{last}, D{last} {{ m : f; }};\n").replace("m :", &format!("m{index} :")));
+        diamond.push_str(
+            &format!("dclass D{index} : D{last}, D{last} {{ m : f; }};\n").replace("m :", &format!("m{index} :")),
+        );
     }
-    assert!(parse_text(diamond.as_bytes()).is_ok(), "the search for f does not double at every step");
+    assert!(
+        parse_text(diamond.as_bytes()).is_ok(),
+        "the search for f does not double at every step"
+    );
 }
 
 #[test]
@@ -216,7 +271,10 @@ fn a_value_of_few_bytes_cannot_cost_much() {
     let mut bytes = vec![0xff, 0xff];
     bytes.resize(2 + 65_535, 1);
     assert!(field.validate(&bytes, TextPolicy::Bytes).is_ok());
-    assert!(field.unpack(&bytes, TextPolicy::Bytes).is_err(), "refused at the limit of items");
+    assert!(
+        field.unpack(&bytes, TextPolicy::Bytes).is_err(),
+        "refused at the limit of items"
+    );
 }
 
 #[test]

@@ -10,13 +10,24 @@ use std::fmt::Write;
 /// A type as this test knows it: how it is written, and how a value of it is packed from random numbers.
 #[derive(Clone, Debug)]
 enum Type {
-    Number { word: &'static str, size: usize, signed: bool, decoration: &'static str },
+    Number {
+        word: &'static str,
+        size: usize,
+        signed: bool,
+        decoration: &'static str,
+    },
     /// `uint8(low-high)`
     Ranged(u8, u8),
     Real,
     Char,
-    Text { word: &'static str, lengths: Option<(u8, u8)> },
-    List { element: Box<Type>, count: Option<u8> },
+    Text {
+        word: &'static str,
+        lengths: Option<(u8, u8)>,
+    },
+    List {
+        element: Box<Type>,
+        count: Option<u8>,
+    },
     Record(Vec<Type>),
     /// Cases 0, 1, … and no default.
     Switch(Vec<Type>),
@@ -30,7 +41,9 @@ impl Numbers<'_> {
     fn next(&mut self) -> u64 {
         self.1 += 1;
         let base = self.0.get(self.1 % self.0.len().max(1)).copied().unwrap_or(7);
-        base.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(self.1 as u64 * 0x1234_5677).rotate_left(self.1 as u32 % 64)
+        base.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+            .wrapping_add(self.1 as u64 * 0x1234_5677)
+            .rotate_left(self.1 as u32 % 64)
     }
 
     fn below(&mut self, limit: u64) -> u64 {
@@ -50,7 +63,10 @@ impl Type {
             Type::Real => out.push_str("float64"),
             Type::Char => out.push_str("char"),
             Type::Text { word, lengths: None } => out.push_str(word),
-            Type::Text { word, lengths: Some((low, high)) } => {
+            Type::Text {
+                word,
+                lengths: Some((low, high)),
+            } => {
                 let _ = write!(out, "{word}({low} - {high})");
             }
             // A struct around the element keeps brackets from meeting brackets.
@@ -90,25 +106,36 @@ impl Type {
             Type::Text { lengths, .. } => lengths.is_some_and(|(low, high)| low == high),
             Type::List { element, count } => count.is_some() && element.fixed(),
             Type::Record(parts) => parts.iter().all(Type::fixed),
-            Type::Switch(cases) => cases.iter().all(Type::fixed) && {
-                let size = |case: &Type| {
-                    let mut out = Vec::new();
-                    case.pack(&mut Numbers(&[1], 0), &mut out);
-                    out.len()
-                };
-                cases.windows(2).all(|pair| size(&pair[0]) == size(&pair[1]))
-            },
+            Type::Switch(cases) => {
+                cases.iter().all(Type::fixed) && {
+                    let size = |case: &Type| {
+                        let mut out = Vec::new();
+                        case.pack(&mut Numbers(&[1], 0), &mut out);
+                        out.len()
+                    };
+                    cases.windows(2).all(|pair| size(&pair[0]) == size(&pair[1]))
+                }
+            }
             Type::Legacy => false,
         }
     }
 
     fn pack(&self, numbers: &mut Numbers, out: &mut Vec<u8>) {
         match self {
-            Type::Number { size, signed, decoration, .. } => {
+            Type::Number {
+                size,
+                signed,
+                decoration,
+                ..
+            } => {
                 let value = numbers.next();
                 // Small numbers keep what is divided exact in a double, as real worlds have it.
                 let value = if decoration.is_empty() { value } else { value % 100 };
-                let value = if *signed && value % 2 == 1 && decoration.is_empty() { value.wrapping_neg() } else { value };
+                let value = if *signed && value % 2 == 1 && decoration.is_empty() {
+                    value.wrapping_neg()
+                } else {
+                    value
+                };
                 out.extend_from_slice(&value.to_le_bytes()[..*size]);
             }
             Type::Ranged(low, high) => out.push(low + numbers.below(u64::from(high - low) + 1) as u8),
@@ -171,7 +198,12 @@ fn leaf() -> impl Strategy<Value = Type> {
     ]);
     let lengths = prop::option::of((0u8..5, 0u8..5).prop_map(|(low, more)| (low, low + more)));
     prop_oneof![
-        number.prop_map(|(word, size, signed, decoration)| Type::Number { word, size, signed, decoration }),
+        number.prop_map(|(word, size, signed, decoration)| Type::Number {
+            word,
+            size,
+            signed,
+            decoration
+        }),
         (0u8..100, 0u8..100).prop_map(|(low, more)| Type::Ranged(low, low + more)),
         Just(Type::Real),
         Just(Type::Char),
@@ -190,7 +222,10 @@ fn any_type() -> impl Strategy<Value = Type> {
                     element.pack(&mut Numbers(&[1], 0), &mut out);
                     !out.is_empty()
                 })
-                .prop_map(|(element, count)| Type::List { element: Box::new(element), count }),
+                .prop_map(|(element, count)| Type::List {
+                    element: Box::new(element),
+                    count
+                }),
             prop::collection::vec(inner.clone(), 0..4).prop_map(Type::Record),
             prop::collection::vec(inner, 1..4).prop_map(Type::Switch),
         ]
