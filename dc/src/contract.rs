@@ -149,14 +149,7 @@ impl Contract {
         let mut places: HashMap<u32, usize> = HashMap::new();
         let mut classes_by_name = HashMap::new();
         for (place, index) in class_list.iter().enumerate() {
-            let class = make_class(
-                &entries[*index as usize],
-                &entries,
-                &fields,
-                &classes,
-                &places,
-                &name_hasher,
-            );
+            let class = make_class(&entries[*index as usize], &entries, &fields, &classes, &places, &name_hasher);
             if !class.name.is_empty() {
                 classes_by_name.insert(class.name.clone(), place as u16);
             }
@@ -308,9 +301,7 @@ fn make_class(
             Some(found) if is_own => *found = place as u32,
             Some(_) => {}
             None => {
-                by_name.insert_unique(field.name_hash, place as u32, |other| {
-                    inherited[*other as usize].name_hash
-                });
+                by_name.insert_unique(field.name_hash, place as u32, |other| inherited[*other as usize].name_hash);
             }
         }
     }

@@ -55,10 +55,7 @@ fn hex_number(input: &[u8]) -> Scan<'_> {
 }
 
 fn real(input: &[u8]) -> Scan<'_> {
-    let digits = alt((
-        recognize((digit1, tag("."), digit0)),
-        recognize((digit0, tag("."), digit1)),
-    ));
+    let digits = alt((recognize((digit1, tag("."), digit0)), recognize((digit0, tag("."), digit1))));
     let exponent = (one_of("eE"), opt(one_of("+-")), digit1);
     recognize((opt(one_of("+-")), digits, opt(exponent))).parse(input)
 }
@@ -102,11 +99,7 @@ impl<'a> Lexer<'a> {
     }
 
     fn span(&self, start: usize, end: usize) -> Span {
-        Span {
-            file: self.file,
-            start: start as u32,
-            end: end as u32,
-        }
+        Span { file: self.file, start: start as u32, end: end as u32 }
     }
 
     pub fn slice(&self, span: Span) -> &'a [u8] {
@@ -208,11 +201,7 @@ fn number(rest: &[u8]) -> Lexed {
         return (digits.len(), token);
     }
     // Few numbers are real: look for the dot before asking nom about all the parts of one.
-    let digits_end = rest
-        .iter()
-        .skip(1)
-        .position(|byte| !byte.is_ascii_digit())
-        .map_or(rest.len(), |at| at + 1);
+    let digits_end = rest.iter().skip(1).position(|byte| !byte.is_ascii_digit()).map_or(rest.len(), |at| at + 1);
     if (rest[0] == b'.' || rest.get(digits_end) == Some(&b'.'))
         && let Ok((_, digits)) = real(rest)
     {
@@ -220,10 +209,8 @@ fn number(rest: &[u8]) -> Lexed {
     }
     if let Ok((_, digits)) = unsigned(rest) {
         let value = decimal(digits).and_then(|value| u64::try_from(value).ok());
-        let token = value.map_or_else(
-            || too_large("this number", "at most 18446744073709551615"),
-            |value| Ok(Token::Uint(value)),
-        );
+        let token = value
+            .map_or_else(|| too_large("this number", "at most 18446744073709551615"), |value| Ok(Token::Uint(value)));
         return (digits.len(), token);
     }
     if let Ok((_, digits)) = signed(rest) {
@@ -248,9 +235,7 @@ fn number(rest: &[u8]) -> Lexed {
 }
 
 fn decimal(digits: &[u8]) -> Option<i128> {
-    digits.iter().try_fold(0i128, |value, digit| {
-        value.checked_mul(10)?.checked_add(i128::from(digit - b'0'))
-    })
+    digits.iter().try_fold(0i128, |value, digit| value.checked_mul(10)?.checked_add(i128::from(digit - b'0')))
 }
 
 /// As Panda3D converts, and not correctly rounded: the value reaches the hash through a modulus (spec 1).
@@ -295,10 +280,7 @@ fn quoted(rest: &[u8]) -> Lexed {
     }
     let line = rest.iter().position(|byte| *byte == b'\n').unwrap_or(rest.len());
     let message = "this quoted text is not closed on its line".to_owned();
-    (
-        line.max(1),
-        Err((Code::UnclosedText, message, Some("write a newline inside text as \\n"))),
-    )
+    (line.max(1), Err((Code::UnclosedText, message, Some("write a newline inside text as \\n"))))
 }
 
 fn hex(rest: &[u8]) -> Lexed {
@@ -314,10 +296,7 @@ fn hex(rest: &[u8]) -> Lexed {
             let stop = |byte: &u8| matches!(byte, b'>' | b'\n' | b';');
             let end = rest.iter().position(stop).unwrap_or(rest.len());
             let closed = rest.get(end) == Some(&b'>');
-            refuse(
-                end + usize::from(closed),
-                "hex bytes that are not closed or hold something else",
-            )
+            refuse(end + usize::from(closed), "hex bytes that are not closed or hold something else")
         }
     }
 }
@@ -325,14 +304,7 @@ fn hex(rest: &[u8]) -> Lexed {
 fn strange(rest: &[u8]) -> Lexed {
     if rest.starts_with(b"\xef\xbb\xbf") {
         let message = "a byte order mark is no token".to_owned();
-        return (
-            3,
-            Err((
-                Code::Character,
-                message,
-                Some("save the file without a byte order mark"),
-            )),
-        );
+        return (3, Err((Code::Character, message, Some("save the file without a byte order mark"))));
     }
     let is_strange =
         |byte: &&u8| !(**byte == b'\t' || **byte == b'\n' || **byte == b'\r' || (b' '..0x7f).contains(*byte));
@@ -375,16 +347,11 @@ pub(crate) fn decode_text(token: &[u8]) -> Vec<u8> {
 
 fn digits(rest: &[u8], base: u32, most: usize, is_digit: impl Fn(u8) -> bool) -> (u8, usize) {
     let used = rest.iter().take(most).take_while(|byte| is_digit(**byte)).count();
-    let value = rest[..used].iter().fold(0, |value, digit| {
-        value * base + (*digit as char).to_digit(16).unwrap_or(0)
-    });
+    let value = rest[..used].iter().fold(0, |value, digit| value * base + (*digit as char).to_digit(16).unwrap_or(0));
     (value as u8, used)
 }
 
 pub(crate) fn decode_hex(token: &[u8]) -> Vec<u8> {
     let digit = |byte: u8| (byte as char).to_digit(16).unwrap_or(0) as u8;
-    token[1..token.len() - 1]
-        .chunks_exact(2)
-        .map(|pair| digit(pair[0]) << 4 | digit(pair[1]))
-        .collect()
+    token[1..token.len() - 1].chunks_exact(2).map(|pair| digit(pair[0]) << 4 | digit(pair[1])).collect()
 }

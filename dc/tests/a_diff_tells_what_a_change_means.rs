@@ -5,10 +5,7 @@ mod support;
 use donet_dc::{Change, Diff, diff};
 
 fn between(old: &str, new: &str) -> Diff {
-    diff(
-        &support::parse_text(old.as_bytes()).unwrap(),
-        &support::parse_text(new.as_bytes()).unwrap(),
-    )
+    diff(&support::parse_text(old.as_bytes()).unwrap(), &support::parse_text(new.as_bytes()).unwrap())
 }
 
 const OLD: &str = "struct Item { uint16 kind; };
@@ -41,10 +38,7 @@ fn a_struct_that_changes_retypes_the_fields_that_hold_it() {
     assert_eq!(stored, ["setItem"]);
     let text = found.to_string();
     assert!(text.contains("field Item.kind: type was uint16, is uint32"), "{text}");
-    assert!(
-        text.contains("field Thing.setItem: type (Item i) has changed inside [stored]"),
-        "{text}"
-    );
+    assert!(text.contains("field Thing.setItem: type (Item i) has changed inside [stored]"), "{text}");
     assert!(text.contains("stored values: 1 changes of db fields"), "{text}");
 }
 

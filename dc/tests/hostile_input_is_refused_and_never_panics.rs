@@ -151,9 +151,8 @@ fn mutated_values_are_unpacked_or_refused() {
 }
 
 fn refused_for_its_size(text: &str) {
-    let errors = parse_text(text.as_bytes())
-        .err()
-        .unwrap_or_else(|| panic!("accepted: {}…", &text[..text.len().min(80)]));
+    let errors =
+        parse_text(text.as_bytes()).err().unwrap_or_else(|| panic!("accepted: {}…", &text[..text.len().min(80)]));
     assert!(errors.iter().any(|error| error.code() == "DC120"), "{errors}");
 }
 
@@ -161,10 +160,7 @@ fn refused_for_its_size(text: &str) {
 fn nesting_without_end_is_refused() {
     let deep = 100_000;
     refused_for_its_size(&format!("dclass A {{ {} x; }};", "struct { ".repeat(deep)));
-    refused_for_its_size(&format!(
-        "dclass A {{ {} x; }};",
-        "switch (uint8) { case 1: ".repeat(deep)
-    ));
+    refused_for_its_size(&format!("dclass A {{ {} x; }};", "switch (uint8) { case 1: ".repeat(deep)));
     refused_for_its_size(&format!("dclass A {{ {} x; }};", "switch (".repeat(deep)));
     refused_for_its_size(&format!("dclass A {{ uint8[] x = {}", "[".repeat(deep)));
     refused_for_its_size(&format!("dclass A {{ uint8 x{};", "[1]".repeat(deep)));
@@ -207,11 +203,7 @@ fn numbers_of_fields_and_classes_fit_16_bits() {
     };
     assert!(parse_text(fields(65_535).as_bytes()).is_ok());
     refused_for_its_size(&fields(65_536));
-    let classes = |count: usize| {
-        (0..count)
-            .map(|index| format!("dclass C{index} {{}};"))
-            .collect::<String>()
-    };
+    let classes = |count: usize| (0..count).map(|index| format!("dclass C{index} {{}};")).collect::<String>();
     assert!(parse_text(classes(65_535).as_bytes()).is_ok());
     refused_for_its_size(&classes(65_536));
 }
@@ -242,18 +234,12 @@ fn a_chain_of_classes_is_bounded() {
             &format!("dclass D{index} : D{last}, D{last} {{ m : f; }};\n").replace("m :", &format!("m{index} :")),
         );
     }
-    assert!(
-        parse_text(diamond.as_bytes()).is_ok(),
-        "the search for f does not double at every step"
-    );
+    assert!(parse_text(diamond.as_bytes()).is_ok(), "the search for f does not double at every step");
 }
 
 #[test]
 fn without_virtual_inheritance_diamonds_are_bounded_too() {
-    let options = Options {
-        virtual_inheritance: false,
-        ..Options::default()
-    };
+    let options = Options { virtual_inheritance: false, ..Options::default() };
     let mut diamond = String::from("dclass D0 { f(); };\n");
     for index in 1..100 {
         let last = index - 1;
@@ -271,10 +257,7 @@ fn a_value_of_few_bytes_cannot_cost_much() {
     let mut bytes = vec![0xff, 0xff];
     bytes.resize(2 + 65_535, 1);
     assert!(field.validate(&bytes, TextPolicy::Bytes).is_ok());
-    assert!(
-        field.unpack(&bytes, TextPolicy::Bytes).is_err(),
-        "refused at the limit of items"
-    );
+    assert!(field.unpack(&bytes, TextPolicy::Bytes).is_err(), "refused at the limit of items");
 }
 
 #[test]

@@ -63,10 +63,7 @@ impl Type {
             Type::Real => out.push_str("float64"),
             Type::Char => out.push_str("char"),
             Type::Text { word, lengths: None } => out.push_str(word),
-            Type::Text {
-                word,
-                lengths: Some((low, high)),
-            } => {
+            Type::Text { word, lengths: Some((low, high)) } => {
                 let _ = write!(out, "{word}({low} - {high})");
             }
             // A struct around the element keeps brackets from meeting brackets.
@@ -122,20 +119,12 @@ impl Type {
 
     fn pack(&self, numbers: &mut Numbers, out: &mut Vec<u8>) {
         match self {
-            Type::Number {
-                size,
-                signed,
-                decoration,
-                ..
-            } => {
+            Type::Number { size, signed, decoration, .. } => {
                 let value = numbers.next();
                 // Small numbers keep what is divided exact in a double, as real worlds have it.
                 let value = if decoration.is_empty() { value } else { value % 100 };
-                let value = if *signed && value % 2 == 1 && decoration.is_empty() {
-                    value.wrapping_neg()
-                } else {
-                    value
-                };
+                let value =
+                    if *signed && value % 2 == 1 && decoration.is_empty() { value.wrapping_neg() } else { value };
                 out.extend_from_slice(&value.to_le_bytes()[..*size]);
             }
             Type::Ranged(low, high) => out.push(low + numbers.below(u64::from(high - low) + 1) as u8),
@@ -198,12 +187,7 @@ fn leaf() -> impl Strategy<Value = Type> {
     ]);
     let lengths = prop::option::of((0u8..5, 0u8..5).prop_map(|(low, more)| (low, low + more)));
     prop_oneof![
-        number.prop_map(|(word, size, signed, decoration)| Type::Number {
-            word,
-            size,
-            signed,
-            decoration
-        }),
+        number.prop_map(|(word, size, signed, decoration)| Type::Number { word, size, signed, decoration }),
         (0u8..100, 0u8..100).prop_map(|(low, more)| Type::Ranged(low, low + more)),
         Just(Type::Real),
         Just(Type::Char),
@@ -222,10 +206,7 @@ fn any_type() -> impl Strategy<Value = Type> {
                     element.pack(&mut Numbers(&[1], 0), &mut out);
                     !out.is_empty()
                 })
-                .prop_map(|(element, count)| Type::List {
-                    element: Box::new(element),
-                    count
-                }),
+                .prop_map(|(element, count)| Type::List { element: Box::new(element), count }),
             prop::collection::vec(inner.clone(), 0..4).prop_map(Type::Record),
             prop::collection::vec(inner, 1..4).prop_map(Type::Switch),
         ]
