@@ -13,10 +13,13 @@ impl Daemon {
         if self.outbox.is_empty() {
             return;
         }
-        let mut actions: Vec<Action> = self.outbox.drain().collect();
+        // Kept from handler to handler: nothing is allocated on the hot path.
+        let mut actions = std::mem::take(&mut self.actions);
+        actions.extend(self.outbox.drain());
         for action in actions.drain(..) {
             self.perform(action, turn);
         }
+        self.actions = actions;
     }
 
     fn perform(&mut self, action: Action, turn: &mut Turn<Self>) {

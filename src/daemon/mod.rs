@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::database_server::{DatabaseServer, EngineHandle};
 use crate::database_state_server::DatabaseStateServer;
 use crate::message_director::{Homes, PostRemoves, Receivers, Router};
-use crate::outbox::{Outbox, Participant, RoleMessage, RoleTimer};
+use crate::outbox::{Action, Outbox, Participant, RoleMessage, RoleTimer};
 use crate::state_server::StateServer;
 use crate::wire::Channel;
 use donet_dc::{Contract, TextPolicy};
@@ -66,6 +66,8 @@ pub struct Daemon {
     database_servers: Vec<DatabaseServer>,
     database_state_servers: Vec<DatabaseStateServer>,
     outbox: Outbox,
+    /// The actions at hand; kept for its memory.
+    actions: Vec<Action>,
 }
 
 impl Daemon {
@@ -99,6 +101,7 @@ impl Daemon {
                 })
                 .collect(),
             outbox: Outbox::new(shard, shards),
+            actions: Vec::new(),
             shared,
         }
     }
