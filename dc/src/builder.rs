@@ -184,11 +184,13 @@ impl Builder {
         }
         let mut list = Vec::new();
         let mut names = HashSet::new();
+        // The list of one base has no name twice.
+        let several = entry.bases.len() > 1;
         for base in &entry.bases {
             for field in &self.classes[*base as usize].inherited {
                 let keep = match self.fields[*field as usize].symbol {
                     // An own field of that name takes the place, so the inherited one never enters the list.
-                    Some(symbol) => !entry.own_by_name.contains_key(&symbol) && names.insert(symbol),
+                    Some(symbol) => !entry.own_by_name.contains_key(&symbol) && (!several || names.insert(symbol)),
                     None => !sort,
                 };
                 if keep {

@@ -14,8 +14,8 @@ use crate::source::Source;
 use crate::types::{Shape, TypeId, Types};
 use crate::value_error::{TextPolicy, ValueError, ValueErrorKind};
 use crate::walk::{Nobody, Walk};
-use hashbrown::{DefaultHashBuilder, HashMap, HashSet};
-use std::hash::{BuildHasherDefault, Hasher};
+use hashbrown::{DefaultHashBuilder, HashMap, HashSet, HashTable};
+use std::hash::{BuildHasher, BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
 /// The three configuration switches of Panda3D (spec 3.12). All on by default, as there.
@@ -85,14 +85,18 @@ pub struct Class {
     own: Vec<Arc<Field>>,
     constructor: Option<Arc<Field>>,
     inherited: Vec<Arc<Field>>,
-    by_number: NumberMap<Arc<Field>>,
-    by_name: HashMap<Arc<str>, Arc<Field>>,
+    /// Places in the inherited list.
+    by_number: NumberMap<u32>,
+    /// Places in the inherited list, by the hash of the name that the field keeps.
+    by_name: HashTable<u32>,
+    name_hasher: DefaultHashBuilder,
 }
 
 /// A method, molecule or data field, or a member of a struct.
 pub struct Field {
     number: u16,
     name: Arc<str>,
+    name_hash: u64,
     kind: FieldKind,
     keywords: Keywords,
     keyword_names: Vec<Arc<str>>,
@@ -129,7 +133,8 @@ impl Contract {
             ..
         } = builder;
         let types = Arc::new(types);
-        let fields = make_fields(&field_entries, &types);
+        let name_hasher = DefaultHashBuilder::default();
+        let fields = make_fields(field_entries, &types, &name_hasher);
         let mut by_number = Vec::new();
         if options.multiple_inheritance {
             for field in fields.iter().filter(|field| field.number != NO_NUMBER) {
@@ -144,7 +149,7 @@ impl Contract {
         let mut places: HashMap<u32, usize> = HashMap::new();
         let mut classes_by_name = HashMap::new();
         for (place, index) in class_list.iter().enumerate() {
-            let class = make_class(&entries[*index as usize], &entries, &fields, &classes, &places);
+            let class = make_class(&entries[*index as usize], &entries, &fields, &classes, &places, &name_hasher);
             if !class.name.is_empty() {
                 classes_by_name.insert(class.name.clone(), place as u16);
             }
@@ -228,7 +233,7 @@ fn total_weight_refused(builder: &Builder) -> Option<Diagnostic> {
     None
 }
 
-fn make_fields(entries: &[FieldEntry], types: &Arc<Types>) -> Vec<Arc<Field>> {
+fn make_fields(entries: Vec<FieldEntry>, types: &Arc<Types>, name_hasher: &DefaultHashBuilder) -> Vec<Arc<Field>> {
     let mut compiler = Compiler::new(types);
     let mut fields: Vec<Arc<Field>> = Vec::with_capacity(entries.len());
     for entry in entries {
@@ -241,10 +246,11 @@ fn make_fields(entries: &[FieldEntry], types: &Arc<Types>) -> Vec<Arc<Field>> {
         let part = |index: &u32| &fields[*index as usize];
         let field = Field {
             number: entry.number.unwrap_or(NO_NUMBER),
-            name: entry.name.clone(),
+            name_hash: name_hasher.hash_one(&*entry.name),
+            name: entry.name,
             kind: entry.kind,
             keywords: entry.keywords,
-            keyword_names: entry.keyword_names.clone(),
+            keyword_names: entry.keyword_names,
             parts: entry.parts.iter().map(|index| part(index).number).collect(),
             part_names: entry.parts.iter().map(|index| part(index).name.clone()).collect(),
             default: default.into(),
@@ -265,6 +271,7 @@ fn make_class(
     fields: &[Arc<Field>],
     classes: &[Class],
     places: &HashMap<u32, usize>,
+    name_hasher: &DefaultHashBuilder,
 ) -> Class {
     let mut ancestors = NumberSet::default();
     ancestors.extend(entry.number);
@@ -275,14 +282,27 @@ fn make_class(
     let inherited: Vec<Arc<Field>> = entry.inherited.iter().map(field).collect();
     let own: Vec<Arc<Field>> = entry.own.iter().map(field).collect();
     let mut by_number = NumberMap::with_capacity_and_hasher(inherited.len(), Default::default());
-    let mut by_name = HashMap::with_capacity_and_hasher(inherited.len(), DefaultHashBuilder::default());
-    // Own fields first: without overriding the list holds two of one name, and a look-up finds the nearer.
-    for field in own.iter().chain(&inherited) {
+    let mut by_name = HashTable::with_capacity(inherited.len());
+    let first_own = entry.own.first().copied().unwrap_or(u32::MAX);
+    for (place, (field, index)) in inherited.iter().zip(&entry.inherited).enumerate() {
+        // Without overriding the list holds two of one name or number; a look-up finds the nearer, an own field first.
+        let is_own = *index >= first_own;
         if field.number != NO_NUMBER {
-            by_number.entry(field.number).or_insert_with(|| field.clone());
+            let found = by_number.entry(field.number).or_insert(place as u32);
+            if is_own {
+                *found = place as u32;
+            }
         }
-        if !field.name.is_empty() {
-            by_name.entry(field.name.clone()).or_insert_with(|| field.clone());
+        if field.name.is_empty() {
+            continue;
+        }
+        let same = |other: &u32| inherited[*other as usize].name == field.name;
+        match by_name.find_mut(field.name_hash, same) {
+            Some(found) if is_own => *found = place as u32,
+            Some(_) => {}
+            None => {
+                by_name.insert_unique(field.name_hash, place as u32, |other| inherited[*other as usize].name_hash);
+            }
         }
     }
     Class {
@@ -296,6 +316,7 @@ fn make_class(
         inherited,
         by_number,
         by_name,
+        name_hasher: name_hasher.clone(),
     }
 }
 
@@ -336,12 +357,14 @@ impl Class {
 
     /// The field of that number, declared here or inherited and not shadowed.
     pub fn field(&self, id: u16) -> Option<&Field> {
-        self.by_number.get(&id).map(|field| &**field)
+        self.by_number.get(&id).map(|place| &*self.inherited[*place as usize])
     }
 
     /// The field of that name, declared here or inherited and not shadowed.
     pub fn field_by_name(&self, name: &str) -> Option<&Field> {
-        self.by_name.get(name).map(|field| &**field)
+        let same = |place: &u32| *self.inherited[*place as usize].name == *name;
+        let place = self.by_name.find(self.name_hasher.hash_one(name), same)?;
+        Some(&*self.inherited[*place as usize])
     }
 
     /// Whether this class is the other one or derives from it.

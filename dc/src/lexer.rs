@@ -106,6 +106,11 @@ impl<'a> Lexer<'a> {
         &self.text[span.start as usize..span.end as usize]
     }
 
+    /// No token follows.
+    pub fn finish(&mut self) {
+        self.at = self.text.len();
+    }
+
     /// The next token and its place; a mistake is told to `report` and yields [`Token::Bad`].
     pub fn next(&mut self, names: &mut Names, report: &mut impl FnMut(Diagnostic)) -> (Token, Span) {
         if let Some(unclosed) = self.skip_blanks_and_comments() {

@@ -107,10 +107,9 @@ impl miette::Diagnostic for Report<'_> {
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
         let file = self.error.labels()[0].span.file;
         let labels = self.error.labels().iter().filter(move |label| label.span.file == file);
-        Some(Box::new(labels.enumerate().map(|(index, label)| {
+        Some(Box::new(labels.map(|label| {
             let (start, end) = (label.span.start as usize, label.span.end as usize);
             let text = Some(label.text.clone()).filter(|text| !text.is_empty());
-            let text = text.or((index == 0).then(|| "here".to_owned()));
             LabeledSpan::new(text, start, end.saturating_sub(start).max(1))
         })))
     }

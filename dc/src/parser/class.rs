@@ -111,7 +111,9 @@ impl Parser<'_> {
         self.builder.close_class(class, self.options);
         if self.builder.inherited_total > INHERITED_FIELDS_MAX {
             let message = format!("all classes together may inherit {INHERITED_FIELDS_MAX} fields");
-            return Err(self.error(Code::Limit, opening, message));
+            let stop = self.error(Code::Limit, opening, message);
+            self.give_up();
+            return Err(stop);
         }
         Ok(class)
     }

@@ -61,6 +61,9 @@ pub(crate) fn parse(sources: &[Source], options: &Options) -> Result<Builder, Di
             parser.diagnostics.push(Diagnostic::new(Code::Limit, span, message));
             continue;
         }
+        if parser.diagnostics.len() >= DIAGNOSTICS_MAX {
+            break;
+        }
         parser.lexer = Lexer::new(index as u32, &source.text);
         parser.advance();
         parser.file();
@@ -121,7 +124,16 @@ impl Parser<'_> {
         if self.diagnostics.len() < DIAGNOSTICS_MAX {
             self.diagnostics.push(diagnostic);
         }
+        if self.diagnostics.len() >= DIAGNOSTICS_MAX {
+            self.give_up();
+        }
         Stop
+    }
+
+    /// Lets the text end here: what follows would only be noise.
+    fn give_up(&mut self) {
+        self.lexer.finish();
+        self.token = Token::End;
     }
 
     fn error(&mut self, code: Code, span: Span, message: impl Into<String>) -> Stop {

@@ -49,6 +49,23 @@ fn ca_27_entries_are_withheld_until_the_count_is_reached_then_come_in_order() {
 }
 
 #[test]
+fn entries_of_an_interest_leave_beside_the_write_budget() {
+    let mut fixture = Fixture::new();
+    let client = fixture.established();
+    let context = fixture.begin_interest(client, 9, PARENT, &[7]);
+    fixture.snapshot(client, context, 3005, PARENT, 7);
+    fixture.snapshot(client, context, 3001, PARENT, 7);
+    assert_eq!(fixture.allowed_bytes, 0);
+    let written = fixture.count(client, context, 2);
+    let entries = written.iter().filter_map(|seen| match seen {
+        Seen::Client(_, t::CLIENT_ENTER_OBJECT_REQUIRED, body) => Some(2 + 2 + body.len()),
+        _ => None,
+    });
+    assert_eq!(fixture.allowed_bytes, entries.sum::<usize>());
+    assert!(fixture.allowed_bytes > 0);
+}
+
+#[test]
 fn ca_28_entries_may_come_before_the_count() {
     let mut fixture = Fixture::new();
     let client = fixture.established();

@@ -122,6 +122,8 @@ struct Fixture {
     out: Outbox,
     contract: Arc<Contract>,
     next_connection: u64,
+    /// Bytes that were allowed beside write budgets.
+    allowed_bytes: usize,
 }
 
 impl Fixture {
@@ -140,7 +142,7 @@ impl Fixture {
         let uberdogs = [uberdog(LOGIN, "LoginManager", true), uberdog(WORLD, "LoginManager", false)];
         let contract = contract();
         let agents = ClientAgents::new(agents, &uberdogs, contract.clone(), TextPolicy::Utf8, ShardId(0), 1);
-        Self { agents, out: Outbox::new(ShardId(0), 1), contract, next_connection: 1 }
+        Self { agents, out: Outbox::new(ShardId(0), 1), contract, next_connection: 1, allowed_bytes: 0 }
     }
 
     fn class(&self, name: &str) -> u16 {
@@ -324,7 +326,15 @@ impl Fixture {
 
     /// Everything that was asked for since the last look.
     fn seen(&mut self) -> Vec<Seen> {
-        self.out.drain().map(seen).collect()
+        let mut actions: Vec<Action> = self.out.drain().collect();
+        actions.retain(|action| match action {
+            Action::Allow { bytes, .. } => {
+                self.allowed_bytes += bytes;
+                false
+            }
+            _ => true,
+        });
+        actions.into_iter().map(seen).collect()
     }
 }
 
