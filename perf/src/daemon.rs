@@ -8,9 +8,10 @@ use rustix::process::{Pid, Signal, kill_process};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -75,13 +76,29 @@ pub mod numbers {
     pub const STORED_DOIDS: RangeInclusive<Doid> = 100_000_000..=199_999_999;
 }
 
+/// An address for an Event Logger. It stands in the configuration twice, so it must be known before the start; and it
+/// must still be free then, and once more when the daemon has been killed. So it comes from below the range that the
+/// kernel hands out by itself, and from another part of that for every process and every call.
+fn free_udp_address() -> Result<SocketAddr, Failure> {
+    const FIRST: u32 = 20_000;
+    const COUNT: u32 = 10_000;
+    static CALLS: AtomicU32 = AtomicU32::new(0);
+    for _ in 0..COUNT {
+        let call = CALLS.fetch_add(1, Ordering::Relaxed);
+        let port = FIRST + std::process::id().wrapping_mul(61).wrapping_add(call) % COUNT;
+        let port = u16::try_from(port).expect("ports below 30,000");
+        if let Ok(socket) = UdpSocket::bind((Ipv4Addr::LOCALHOST, port)) {
+            return Ok(socket.local_addr()?);
+        }
+    }
+    Err(Failure::new(format!("no UDP port from {FIRST} on is free")))
+}
+
 impl Setup {
     /// # Errors
     /// When there is no temporary folder to be had.
     pub fn new(shards: usize) -> Result<Self, Failure> {
-        // The Event Logger's address stands in the configuration twice, so it must be known before the start. The
-        // port is free now; the kernel does not hand it out again soon.
-        let event_logger = UdpSocket::bind("127.0.0.1:0")?.local_addr()?;
+        let event_logger = free_udp_address()?;
         let folder = tempfile::Builder::new().prefix("donet-").tempdir()?;
         Ok(Self {
             database: folder.path().join("data"),
