@@ -1,5 +1,6 @@
 //! What an application of this crate is: the trait [`Shard`], the inputs it gets, the [`Turn`] it acts through.
 
+use crate::counters::Counters;
 use bytes::Bytes;
 use std::net::{SocketAddr, TcpStream};
 
@@ -130,6 +131,7 @@ pub struct Turn<S: Shard + ?Sized> {
     /// What changes the reading of connections, before the next handler.
     pub(crate) flow: Vec<(ConnectionId, Flow)>,
     pub(crate) timers: Vec<(u64, S::Timer)>,
+    pub(crate) counters: Counters,
 }
 
 /// What a turn does outside the mesh, in order.
@@ -185,6 +187,7 @@ impl<S: Shard + ?Sized> Turn<S> {
             effects: Vec::new(),
             flow: Vec::new(),
             timers: Vec::new(),
+            counters: Counters::default(),
         }
     }
 
@@ -201,6 +204,11 @@ impl<S: Shard + ?Sized> Turn<S> {
     /// Microseconds of a monotonic clock, as of the beginning of the turn.
     pub fn now_us(&self) -> u64 {
         self.now_us
+    }
+
+    /// What this executor has counted up to the beginning of the turn.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
     }
 
     /// Sends a message to an executor, this one included. Messages to one executor arrive in the order sent.

@@ -1,26 +1,39 @@
 //! What one executor counts of itself: plain integers of its own thread.
 
-/// Counters of one executor, since its start.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Counters {
+macro_rules! counters {
+    ($($(#[doc = $doc:literal])* $name:ident,)*) => {
+        /// Counters of one executor, since its start.
+        #[derive(Clone, Copy, Debug, Default)]
+        pub struct Counters { $($(#[doc = $doc])* pub $name: u64,)* }
+
+        impl Counters {
+            /// Name and value of each.
+            pub fn figures(&self) -> impl Iterator<Item = (&'static str, u64)> {
+                [$((stringify!($name), self.$name),)*].into_iter()
+            }
+        }
+    };
+}
+
+counters! {
     /// Turns that handled something.
-    pub turns: u64,
+    turns,
     /// Handlers run.
-    pub handlers: u64,
+    handlers,
     /// Turns that spent their budget and left work to the next.
-    pub turns_cut_short: u64,
+    turns_cut_short,
     /// Turns that ended with something waiting for room in a ring.
-    pub clogged_turns: u64,
+    clogged_turns,
     /// Messages taken from other executors.
-    pub messages_taken: u64,
-    pub bytes_received: u64,
-    pub bytes_sent: u64,
+    messages_taken,
+    bytes_received,
+    bytes_sent,
     /// System calls that sent.
-    pub sends: u64,
+    sends,
     /// System calls that received.
-    pub receives: u64,
-    pub packets_sent: u64,
-    pub packets_failed: u64,
+    receives,
+    packets_sent,
+    packets_failed,
     /// Handlers that panicked where the application had no participant to blame.
-    pub uncontained_panics: u64,
+    uncontained_panics,
 }

@@ -128,6 +128,7 @@ impl<S: Shard> Engine<S> {
     /// [`Engine::effects`] afterwards.
     pub(crate) fn turn(&mut self, now_us: u64, wake: impl FnMut(ShardId)) {
         self.turn.now_us = now_us;
+        self.turn.counters = self.counters;
         // A turn that was cut short goes on with local work only: an intake before its leftovers would let an effect
         // overtake its cause.
         if self.work.is_empty() {

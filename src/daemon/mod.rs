@@ -16,6 +16,7 @@ use crate::database_server::{DatabaseServer, EngineHandle};
 use crate::database_state_server::DatabaseStateServer;
 use crate::message_director::{Homes, PostRemoves, Receivers, Router};
 use crate::outbox::{Action, Outbox, Participant, RoleMessage, RoleTimer};
+use crate::reason::Reason;
 use crate::state_server::StateServer;
 use crate::wire::Channel;
 use donet_dc::{Contract, TextPolicy};
@@ -175,8 +176,26 @@ impl Daemon {
                 }
                 self.carry_out(turn);
             }
-            External::Shutdown => turn.stop(),
+            External::Shutdown => {
+                self.log_figures(turn);
+                turn.stop();
+            }
         }
+    }
+}
+
+impl Daemon {
+    /// What this executor has counted in its life, but for zeros: the last line of a log answers many questions.
+    fn log_figures(&self, turn: &Turn<Self>) {
+        let metrics = &self.outbox.metrics;
+        let figures = turn.counters().figures().chain(metrics.figures().map(|(name, _, value)| (name, value)));
+        let closed = Reason::ALL.iter().map(|&reason| (reason.name(), metrics.closed(reason)));
+        let text: Vec<String> = figures
+            .chain(closed)
+            .filter(|&(_, value)| value > 0)
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        tracing::info!(shard = turn.shard().0, "counted: {}", text.join(" "));
     }
 }
 
