@@ -330,6 +330,39 @@ fn play(seed: u64, shards: usize, batches: usize) {
     }
 }
 
+/// O-8, O-10: a parent, its AI and its child in one burst. The child asks its parent for the AI on the way of the mesh, and
+/// must find parent and AI there, on whatever executors the three are.
+#[test]
+fn a_child_created_right_behind_its_parent_inherits_the_ai() {
+    for seed in 300..420 {
+        let shards = 2 + (seed % 3) as usize;
+        let mut play = Play::new(seed, shards, 1 + (seed % 2) as usize);
+        let mut expected = BTreeSet::new();
+        for family in 0..12 {
+            let (parent, child) = (40_000 + family, 50_000 + family);
+            play.create(parent, 0, 0, 1);
+            let set_ai = Encoder::internal(&[parent.into()], AI, t::STATESERVER_OBJECT_SET_AI).channel(AI);
+            play.world.send(play.ai, &frame(set_ai));
+            play.create(child, parent, 7, 1);
+            expected.extend([parent, child]);
+        }
+        play.world.run();
+        let bytes = play.world.received(play.ai);
+        let mut rest = &bytes[..];
+        let mut entered = Vec::new();
+        while let Some((body, length)) = next_frame(rest) {
+            let datagram = donet::wire::Datagram::from_body(body).expect("the daemon's own");
+            let (_, message_type, mut payload) = datagram.message().expect("whole");
+            if message_type == t::STATESERVER_OBJECT_ENTER_AI_WITH_REQUIRED {
+                entered.push(payload.doid().expect("whole"));
+            }
+            rest = &rest[length..];
+        }
+        assert_eq!(entered.len(), expected.len(), "seed {seed}: each once");
+        assert_eq!(BTreeSet::from_iter(entered), expected, "seed {seed}");
+    }
+}
+
 #[test]
 fn one_executor() {
     for seed in 0..40 {
