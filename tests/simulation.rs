@@ -363,6 +363,46 @@ fn a_child_created_right_behind_its_parent_inherits_the_ai() {
     }
 }
 
+/// CA-11, CA-12 in one burst: what is sent to a channel right behind the message that made a session open it arrives, and so
+/// does what others send there in consequence.
+#[test]
+fn what_follows_an_opened_channel_reaches_the_session() {
+    for seed in 500..560 {
+        for shards in [1, 2, 4] {
+            let mut play = Play::new(seed, shards, 2);
+            let opened = [(t::CLIENTAGENT_SET_CLIENT_ID, 880_001), (t::CLIENTAGENT_OPEN_CHANNEL, 7 << 40)];
+            for (number, (message_type, channel)) in opened.into_iter().enumerate() {
+                let note = frame(Encoder::client(t::CLIENT_DONE_INTEREST_RESP).u32(number as u32).u16(0));
+                let open = Encoder::internal(&[FIRST_SESSION], AI, message_type).channel(channel);
+                let send = Encoder::internal(&[channel], AI, t::CLIENTAGENT_SEND_DATAGRAM).blob(&note[2..]);
+                play.world.send(play.ai, &frame(open));
+                play.world.send(play.ai, &frame(send));
+            }
+            // The object answers on the channel that the session has just been given.
+            let owner = 880_002;
+            let open = Encoder::internal(&[FIRST_SESSION], AI, t::CLIENTAGENT_SET_CLIENT_ID).channel(owner);
+            let own = Encoder::internal(&[PARENTS[0].into()], AI, t::STATESERVER_OBJECT_SET_OWNER).channel(owner);
+            play.world.send(play.ai, &frame(open));
+            play.world.send(play.ai, &frame(own));
+            play.world.run();
+            let bytes: Vec<Vec<u8>> = play.clients.iter().map(|client| play.world.received(client.peer)).collect();
+            let told: Vec<u16> = bytes.iter().flat_map(|bytes| message_types(bytes)).collect();
+            let count = |wanted: donet::wire::MessageType| told.iter().filter(|&&number| number == wanted.0).count();
+            assert_eq!(count(t::CLIENT_DONE_INTEREST_RESP), 2, "seed {seed}, {shards} executors");
+            assert_eq!(count(t::CLIENT_ENTER_OBJECT_REQUIRED_OWNER), 1, "seed {seed}, {shards} executors");
+        }
+    }
+}
+
+fn message_types(mut bytes: &[u8]) -> Vec<u16> {
+    let mut types = Vec::new();
+    while let Some((body, length)) = next_frame(bytes) {
+        types.push(Reader::new(body).u16().expect("whole"));
+        bytes = &bytes[length..];
+    }
+    types
+}
+
 #[test]
 fn one_executor() {
     for seed in 0..40 {

@@ -1,7 +1,7 @@
 //! Carries out what roles ask for.
 
 use super::{Daemon, Message, Owner};
-use crate::message_director::Changes;
+use crate::message_director::{Changes, ShardSet};
 use crate::outbox::{Action, Participant};
 use crate::wire::Datagram;
 use donet_shards::{ConnectionOptions, ShardId, Turn, shard_of};
@@ -24,7 +24,9 @@ impl Daemon {
 
     fn perform(&mut self, action: Action, turn: &mut Turn<Self>) {
         match action {
-            Action::Publish { from, datagram } => self.publish(from, datagram, turn),
+            Action::Publish { from, datagram } => {
+                self.publish(from, datagram, turn);
+            }
             Action::Subscribe { participant, channel } => {
                 let changes = self.router.subscriptions.subscribe(participant, channel, &self.router.homes);
                 self.apply(changes, turn);
@@ -81,14 +83,16 @@ impl Daemon {
         }
     }
 
-    /// Sends a datagram to every executor that needs it, this one included, one copy each.
-    pub(super) fn publish(&mut self, from: Participant, datagram: Datagram, turn: &mut Turn<Self>) {
+    /// Sends a datagram to every executor that needs it, this one included, one copy each. Returns those executors.
+    pub(super) fn publish(&mut self, from: Participant, datagram: Datagram, turn: &mut Turn<Self>) -> ShardSet {
         self.outbox.metrics.datagrams_published += 1;
         let own = turn.shard();
-        for shard in self.router.destinations(&datagram).iter() {
+        let destinations = self.router.destinations(&datagram);
+        for shard in destinations.iter() {
             self.outbox.metrics.datagrams_crossed += u64::from(shard != own);
             turn.send(shard, Message::Deliver { from, datagram: datagram.clone() });
         }
+        destinations
     }
 
     /// Tells the other executors of changed subscriptions, and participants of those that are in effect.
@@ -109,7 +113,9 @@ impl Daemon {
         let bodies: Vec<_> = self.post_removes.fire(participant).collect();
         for body in bodies {
             match Datagram::from_body(&body) {
-                Ok(datagram) => self.publish(participant, datagram, turn),
+                Ok(datagram) => {
+                    self.publish(participant, datagram, turn);
+                }
                 Err(error) => {
                     self.outbox.metrics.datagrams_malformed += 1;
                     tracing::warn!(?participant, %error, "post-remove dropped");

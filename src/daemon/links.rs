@@ -5,7 +5,7 @@ use crate::config;
 use crate::message_director::{Link, LinkOutcome, allows};
 use crate::outbox::Participant;
 use crate::reason::Reason;
-use crate::wire::next_frame;
+use crate::wire::{Datagram, message_type as t, next_frame};
 use donet_shards::{Close, CloseCause, ConnectionId, ConnectionOptions, ShardId, Socket, Turn};
 use hashbrown::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -55,7 +55,27 @@ pub(super) fn reason_of(cause: &CloseCause) -> Reason {
     }
 }
 
+/// The token of a barrier; a link's own subscriptions have 0.
+pub(super) const BARRIER: u64 = 1;
+
+/// Whether a session that receives this subscribes to a channel that the sender knows (§3.8: 1001, 1100).
+fn makes_sessions_subscribe(datagram: &Datagram) -> bool {
+    datagram.message().is_ok_and(|(_, message_type, _)| {
+        matches!(message_type, t::CLIENTAGENT_SET_CLIENT_ID | t::CLIENTAGENT_OPEN_CHANNEL)
+    })
+}
+
 impl Daemon {
+    /// One executor's sessions are subscribed; when all are, the link goes on.
+    pub(super) fn pass_barrier(&mut self, connection: ConnectionId, turn: &mut Turn<Self>) {
+        if let Some(link) = self.links.open.get_mut(&connection) {
+            link.barriers -= 1;
+            if link.barriers == 0 {
+                turn.resume(connection);
+            }
+        }
+    }
+
     pub(super) fn accept_link(&mut self, socket: Socket, turn: &mut Turn<Self>) {
         if !allows(&self.links.allow, socket.peer.ip()) {
             tracing::warn!(peer = %socket.peer, "link refused: the address is not on the allow-list");
@@ -104,6 +124,12 @@ impl Daemon {
         let mut used = 0;
         while let Some((body, length)) = next_frame(&bytes[used..]) {
             let outcome = Link::read(body);
+            // What follows a message that made a session subscribe may be addressed to that channel, or make somebody
+            // answer there (SET_CLIENT_ID, then SET_OWNER): it waits as what follows a subscription of the link's own.
+            if self.links.open.get(&connection).is_some_and(|link| link.barriers > 0) {
+                turn.pause(connection);
+                return used;
+            }
             // What follows a subscription waits until that is in effect everywhere; subscriptions wait together.
             if !outcome.is_subscription() && self.router.subscriptions.is_waiting(participant) {
                 let changes = self.router.subscriptions.await_effect(participant, 0);
@@ -133,7 +159,14 @@ impl Daemon {
         let subscriptions = &mut self.router.subscriptions;
         match outcome {
             LinkOutcome::Publish(datagram) => {
-                self.publish(participant, datagram, turn);
+                let subscribes = turn.shards() > 1 && makes_sessions_subscribe(&datagram);
+                let destinations = self.publish(participant, datagram, turn);
+                if subscribes && let Some(link) = self.links.open.get_mut(&connection) {
+                    for shard in destinations.iter() {
+                        link.barriers += 1;
+                        turn.send(shard, Message::Barrier { connection });
+                    }
+                }
             }
             LinkOutcome::AddChannel(channel) => {
                 let changes = subscriptions.subscribe(participant, channel, &self.router.homes);
@@ -196,6 +229,9 @@ impl Daemon {
     pub(super) fn end_link(&mut self, connection: ConnectionId, reason: Reason, turn: &mut Turn<Self>) {
         let Some(link) = self.links.open.remove(&connection) else { return };
         let participant = Self::participant(connection, turn);
+        if matches!(reason, Reason::WriteBudget | Reason::WriteTimeout) {
+            tracing::warn!(connection = connection.0, peer = link.peer, "the link does not read what it is sent");
+        }
         tracing::info!(
             connection = connection.0,
             peer = link.peer,

@@ -4,7 +4,7 @@ use crate::database_server::DatabaseCompletion;
 use crate::message_director::SubscriptionNews;
 use crate::outbox::{Participant, RoleMessage, RoleTimer};
 use crate::wire::{Channel, Datagram};
-use donet_shards::Socket;
+use donet_shards::{ConnectionId, Socket};
 
 /// A message between executors, the sender's own included.
 #[derive(Debug)]
@@ -21,6 +21,14 @@ pub enum Message {
         token: u64,
     },
     Role(RoleMessage),
+    /// The sender's link has made a session of the receiver subscribe: answer when that is in effect everywhere.
+    Barrier {
+        connection: ConnectionId,
+    },
+    /// The receiver's link may go on, as far as the sender is concerned.
+    BarrierPassed {
+        connection: ConnectionId,
+    },
     /// Serve this link.
     AdoptLink(Socket),
     /// A link that the sender served has ended.

@@ -159,6 +159,10 @@ impl Daemon {
 
     fn on_effective(&mut self, participant: Participant, token: u64, turn: &mut Turn<Self>) {
         match participant {
+            Participant::Link { shard, connection } if token == links::BARRIER => {
+                self.router.subscriptions.release(participant);
+                turn.send(shard, Message::BarrierPassed { connection });
+            }
             Participant::Link { connection, .. } => turn.resume(connection),
             Participant::Session(session) => {
                 self.client_agents.on_subscribed(session, token, &mut self.outbox);
@@ -221,6 +225,12 @@ impl Shard for Daemon {
             }
             Message::Effective { participant, token } => self.on_effective(participant, token, turn),
             Message::Role(message) => self.on_role_message(from, message, turn),
+            Message::Barrier { connection } => {
+                let link = Participant::Link { shard: from, connection };
+                let changes = self.router.subscriptions.await_everything(link, links::BARRIER);
+                self.apply(changes, turn);
+            }
+            Message::BarrierPassed { connection } => self.pass_barrier(connection, turn),
             Message::AdoptLink(socket) => self.adopt_link(socket, turn),
             Message::LinkEnded => self.links.released(from),
             Message::AdoptClient { agent, channel, socket } => self.adopt_client(agent, channel, socket, turn),

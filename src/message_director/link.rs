@@ -47,6 +47,8 @@ pub struct Link {
     pub name: String,
     pub url: String,
     pub peer: String,
+    /// Executors that have not said yet that what this link made sessions subscribe to is in effect everywhere.
+    pub barriers: usize,
 }
 
 impl Link {

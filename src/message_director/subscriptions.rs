@@ -232,6 +232,26 @@ impl Subscriptions {
         Changes::default()
     }
 
+    /// Asks to be told when everything that anybody here has subscribed to so far is in effect everywhere.
+    pub fn await_everything(&mut self, participant: Participant, token: u64) -> Changes {
+        let mut pending: Vec<u64> = self.announcements.keys().copied().collect();
+        pending.sort_unstable(); // Nothing may depend on the order of a hash table: simulated runs repeat.
+        for announcement in pending {
+            self.wait_for(participant, announcement);
+        }
+        self.await_effect(participant, token)
+    }
+
+    /// Forgets a participant that has only waited.
+    pub fn release(&mut self, participant: Participant) {
+        let is_idle = |entry: &ParticipantEntry| {
+            entry.channels.is_empty() && !entry.has_ranges && entry.pending.is_empty() && entry.awaited.is_empty()
+        };
+        if self.participants.get(&participant).is_some_and(is_idle) {
+            self.participants.remove(&participant);
+        }
+    }
+
     /// News of another executor. The answer, if any, goes to it alone.
     pub fn on_news(&mut self, from: ShardId, news: SubscriptionNews) -> (Option<SubscriptionNews>, Changes) {
         let mut changes = Changes::default();
