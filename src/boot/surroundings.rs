@@ -10,6 +10,7 @@ use socket2::{Domain, Socket, Type};
 use std::collections::BTreeSet;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::time::{Duration, Instant};
 
 /// Why the daemon cannot run here: what is wrong, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -189,6 +190,9 @@ fn io_uring_refusal(error: &io::Error, facts: IoUringFacts) -> String {
 /// Connections that wait to be accepted; the system's net.core.somaxconn may allow fewer.
 const BACKLOG: i32 = 4096;
 
+/// How long an address in use is tried again: within the second that a refusal may take.
+const LISTEN_RETRY: Duration = Duration::from_millis(600);
+
 /// A non-blocking listening socket that shares its address with nobody. The runtime's own listeners would share theirs
 /// (SO_REUSEPORT), and a second daemon could join in silently and take a part of the connections.
 ///
@@ -204,7 +208,18 @@ pub fn listen(address: SocketAddr) -> Result<TcpListener, Unfit> {
         socket.listen(BACKLOG)?;
         Ok(socket.into())
     };
-    listening().map_err(|error| Unfit(listen_refusal(address, &error)))
+    // The kernel closes the sockets of a killed process that used io_uring a moment after it has reaped it: a
+    // supervisor that starts the next one at once must not be refused for that.
+    let deadline = Instant::now() + LISTEN_RETRY;
+    loop {
+        match listening() {
+            Ok(listener) => return Ok(listener),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < deadline => {
+                std::thread::sleep(LISTEN_RETRY / 20);
+            }
+            Err(error) => return Err(Unfit(listen_refusal(address, &error))),
+        }
+    }
 }
 
 fn listen_refusal(address: SocketAddr, error: &io::Error) -> String {

@@ -122,6 +122,13 @@ impl Objects {
         Some(*known)
     }
 
+    /// Moves the owner's record of an object, and leaves its ordinary view where it is.
+    pub(super) fn relocate_owned(&mut self, doid: Doid, to: Location) {
+        if let Some(view) = self.known.get_mut(&doid).and_then(|known| known.owned.as_mut()) {
+            view.location = to;
+        }
+    }
+
     /// The visible objects in some zones (sorted) of a parent, ascending.
     pub(super) fn visible_in(&self, parent: Doid, zones: &[Zone]) -> Vec<Doid> {
         let inside = |view: View| view.location.parent == parent && zones.binary_search(&view.location.zone).is_ok();

@@ -104,9 +104,14 @@ impl Session {
         }
     }
 
-    /// The client's own move comes back: nothing for the client, but the zones are right from now on (A16).
+    /// The client's own move comes back: nothing for the client, but the zones are right from now on (A16). A place that
+    /// no interest covers is not remembered for the view: closing the old zone must still end it (§3.7, self-echo trap).
     pub(super) fn on_own_move(&mut self, doid: Doid, to: Location) {
-        self.objects.relocate(doid, to);
+        if self.interests.covers(to) {
+            self.objects.relocate(doid, to);
+        } else {
+            self.objects.relocate_owned(doid, to);
+        }
     }
 
     fn on_update(&mut self, doid: Doid, event: &ObjectEvent, frame: &Bytes, shared: &Shared, out: &mut Outbox) {

@@ -198,6 +198,18 @@ fn ca_46_the_clients_own_move_is_silent_and_a16_remembered() {
 }
 
 #[test]
+fn the_clients_own_move_out_of_its_interests_ends_with_the_zone_that_it_left() {
+    let (mut fixture, client) = fixture_with_zones();
+    fixture.enter(client, AVATAR, PARENT, 7);
+    let seen = fixture.deliver_from(client.channel, &[client], t::STATESERVER_OBJECT_CHANGING_LOCATION, |message| {
+        message.doid(AVATAR).doid(OTHER_PARENT).zone(5).doid(PARENT).zone(7)
+    });
+    assert_eq!(seen, []);
+    let seen = fixture.remove_interest(client, 1);
+    assert!(seen.contains(&leaving(client, AVATAR)), "{seen:?}");
+}
+
+#[test]
 fn strict_entrance_drops_what_no_interest_covers() {
     let mut fixture = Fixture::with(|agent| agent.strict_entrance = true);
     let client = fixture.established();
