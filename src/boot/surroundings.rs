@@ -206,7 +206,7 @@ pub fn listen(address: SocketAddr) -> Result<TcpListener, Unfit> {
         socket.set_nonblocking(true)?;
         socket.bind(&address.into())?;
         socket.listen(BACKLOG)?;
-        Ok(socket.into())
+        Ok::<TcpListener, io::Error>(socket.into())
     };
     // The kernel closes the sockets of a killed process that used io_uring a moment after it has reaped it: a
     // supervisor that starts the next one at once must not be refused for that.
