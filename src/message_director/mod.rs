@@ -25,7 +25,6 @@ use donet_shards::ShardId;
 /// The routing table of one executor.
 #[derive(Debug)]
 pub struct Router {
-    shard: ShardId,
     shards: usize,
     pub homes: Homes,
     pub subscriptions: Subscriptions,
@@ -45,7 +44,7 @@ impl Receivers {
 
 impl Router {
     pub fn new(shard: ShardId, shards: usize, homes: Homes) -> Self {
-        Self { shard, shards, homes, subscriptions: Subscriptions::new(shard, shards) }
+        Self { shards, homes, subscriptions: Subscriptions::new(shard, shards) }
     }
 
     /// The executors that need a datagram which a participant of this executor sends: one copy each, over the union of
@@ -58,10 +57,7 @@ impl Router {
         let mut destinations = ShardSet::default();
         for recipient in datagram.recipients() {
             destinations =
-                destinations.union(self.homes.of_channel(recipient)).union(self.subscriptions.remote(recipient));
-            if self.subscriptions.has_local(recipient) {
-                destinations.insert(self.shard);
-            }
+                destinations.union(self.homes.of_channel(recipient)).union(self.subscriptions.executors(recipient));
         }
         let controls = [self.homes.of_state_server_control(datagram), self.homes.of_database_control(datagram)];
         for control in controls.into_iter().flatten() {

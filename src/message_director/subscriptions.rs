@@ -110,21 +110,21 @@ impl Subscriptions {
         self.channels.is_empty()
     }
 
-    /// Other executors with subscribers of this channel.
-    pub fn remote(&self, channel: Channel) -> ShardSet {
-        let mut shards = self.channels.get(&channel).map_or(ShardSet::default(), |entry| entry.shards);
-        if !self.remote_ranges.is_empty() {
-            for &shard in self.remote_ranges.at(channel) {
-                shards.insert(shard);
-            }
+    /// The executors with subscribers of this channel, this one included: one look at each table.
+    pub fn executors(&self, channel: Channel) -> ShardSet {
+        let mut executors = ShardSet::default();
+        let mut is_local = false;
+        if let Some(entry) = self.channels.get(&channel) {
+            executors = entry.shards;
+            is_local = !entry.participants.is_empty();
         }
-        shards
-    }
-
-    /// Whether anybody here is subscribed to this channel.
-    pub fn has_local(&self, channel: Channel) -> bool {
-        self.channels.get(&channel).is_some_and(|entry| !entry.participants.is_empty())
-            || !self.ranges.at(channel).is_empty()
+        for &shard in self.remote_ranges.at(channel) {
+            executors.insert(shard);
+        }
+        if is_local || !self.ranges.at(channel).is_empty() {
+            executors.insert(self.shard);
+        }
+        executors
     }
 
     /// Adds the subscribers of this channel here; a participant may come up more than once.
@@ -450,11 +450,11 @@ mod tests {
         let (answer, _) = table.on_news(ShardId(2), announce(Span::Range(10, 20)));
         assert_eq!(answer, Some(SubscriptionNews::Acknowledged { announcement: 5 }));
         table.on_news(ShardId(1), announce(Span::Channel(15)));
-        assert_eq!(table.remote(15).iter().collect::<Vec<_>>(), [ShardId(1), ShardId(2)]);
+        assert_eq!(table.executors(15).iter().collect::<Vec<_>>(), [ShardId(1), ShardId(2)]);
         table.on_news(ShardId(1), SubscriptionNews::Withdrawn { span: Span::Channel(15) });
         table.on_news(ShardId(2), SubscriptionNews::Withdrawn { span: Span::Range(12, 18) });
-        assert!(table.remote(15).is_empty());
-        assert_eq!(table.remote(20).iter().collect::<Vec<_>>(), [ShardId(2)]);
+        assert!(table.executors(15).is_empty());
+        assert_eq!(table.executors(20).iter().collect::<Vec<_>>(), [ShardId(2)]);
     }
 
     #[test]
@@ -472,6 +472,6 @@ mod tests {
             ]
         );
         assert_eq!(table.on_news(ShardId(1), SubscriptionNews::Acknowledged { announcement: 2 }).1.effective, []);
-        assert!(table.is_empty() && !table.has_local(OPEN) && !table.has_local(1 << 40));
+        assert!(table.is_empty() && table.executors(OPEN).is_empty() && table.executors(1 << 40).is_empty());
     }
 }

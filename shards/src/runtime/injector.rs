@@ -2,9 +2,9 @@
 
 use crate::app::ShardId;
 use atomic_waker::AtomicWaker;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex};
 
 /// Wakes one executor from any thread; costs two loads when it is awake.
 #[derive(Debug, Default)]
@@ -55,13 +55,12 @@ impl Doorbell {
 /// The queue has no bound of its own: what is sent answers requests that were bounded where they were made.
 #[derive(Debug)]
 pub struct Injector<E> {
-    // A mutex per clone would do as well; the sender is shared behind an Arc so that a clone costs one count.
     lanes: Arc<[Lane<E>]>,
 }
 
 #[derive(Debug)]
 struct Lane<E> {
-    sender: Mutex<Sender<E>>,
+    sender: Sender<E>,
     doorbell: Arc<Doorbell>,
 }
 
@@ -77,7 +76,7 @@ impl<E> Injector<E> {
             .iter()
             .map(|doorbell| {
                 let (sender, receiver) = channel();
-                (Lane { sender: Mutex::new(sender), doorbell: doorbell.clone() }, receiver)
+                (Lane { sender, doorbell: doorbell.clone() }, receiver)
             })
             .unzip();
         (Self { lanes: lanes.into() }, receivers)
@@ -90,9 +89,7 @@ impl<E> Injector<E> {
     pub fn send(&self, to: ShardId, value: E) {
         let lane = &self.lanes[to.index()];
         // Only the receiver's end can fail this, and then nobody is left to care.
-        let sender = lane.sender.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let _ = sender.send(value);
-        drop(sender);
+        let _ = lane.sender.send(value);
         lane.doorbell.ring();
     }
 }
