@@ -4,9 +4,10 @@
 //! place. Snapshots leave the executor as messages; nothing reads another executor's counters.
 
 use crate::reason::Reason;
+use donet_shards::{Figure, Kind};
 
 macro_rules! metrics {
-    ($($(#[doc = $doc:literal])+ $name:ident,)*) => {
+    ($($(#[doc = $doc:literal])+ $kind:ident $name:ident,)*) => {
         /// Counters and gauges of one executor.
         #[derive(Clone, Debug, Default)]
         pub struct Metrics {
@@ -15,57 +16,64 @@ macro_rules! metrics {
         }
 
         impl Metrics {
-            /// Name, meaning and value of every figure but those by reason.
-            pub fn figures(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> {
-                [$((stringify!($name), concat!($($doc),+), self.$name),)*].into_iter()
+            /// Every figure but those by reason.
+            pub fn figures(&self) -> impl Iterator<Item = Figure> {
+                [$(Figure {
+                    name: stringify!($name),
+                    kind: metrics!(@$kind),
+                    help: concat!($($doc),+).trim_ascii(),
+                    value: self.$name,
+                },)*].into_iter()
             }
         }
     };
+    (@counter) => { Kind::Counter };
+    (@gauge) => { Kind::Gauge };
 }
 
 metrics! {
     /// Datagrams routed by participants of this executor.
-    datagrams_published,
+    counter datagrams_published,
     /// Datagrams handed to participants of this executor.
-    datagrams_delivered,
+    counter datagrams_delivered,
     /// Copies of datagrams sent to other executors.
-    datagrams_crossed,
+    counter datagrams_crossed,
     /// Datagrams whose header or nested body could not be read.
-    datagrams_malformed,
+    counter datagrams_malformed,
     /// Messages that would not fit a frame.
-    oversized_messages_dropped,
+    counter oversized_messages_dropped,
     /// Control messages of an unknown type.
-    unknown_control_messages,
-    /// Connections to the Message Director that are open (gauge).
-    links_open,
-    /// Client sessions that are open (gauge).
-    sessions_open,
+    counter unknown_control_messages,
+    /// Connections to the Message Director that are open.
+    gauge links_open,
+    /// Client sessions that are open.
+    gauge sessions_open,
     /// Client messages handled.
-    client_messages,
+    counter client_messages,
     /// Frames written to clients.
-    client_frames_sent,
+    counter client_frames_sent,
     /// Updates to objects that had left the client's view.
-    historical_updates_swallowed,
+    counter historical_updates_swallowed,
     /// Interests opened or altered.
-    interests_opened,
+    counter interests_opened,
     /// Interests that ended by their timeout.
-    interests_timed_out,
-    /// Live objects (gauge).
-    objects,
+    counter interests_timed_out,
+    /// Live objects.
+    gauge objects,
     /// Messages to objects that were refused: unknown fields, bad values, truncated bodies.
-    object_messages_refused,
+    counter object_messages_refused,
     /// Messages that a role does not know or does not implement.
-    unknown_messages,
+    counter unknown_messages,
     /// Operations submitted to database engines.
-    database_requests,
+    counter database_requests,
     /// Operations that the database engine reported as failed for a reason of its own.
-    database_failures,
+    counter database_failures,
     /// Events sent to the Event Logger.
-    events_sent,
+    counter events_sent,
     /// Events that could not be sent.
-    events_dropped,
+    counter events_dropped,
     /// Handlers that panicked.
-    panics,
+    counter panics,
 }
 
 #[derive(Clone, Debug)]

@@ -1,6 +1,6 @@
 //! What an application of this crate is: the trait [`Shard`], the inputs it gets, the [`Turn`] it acts through.
 
-use crate::counters::Counters;
+use crate::counters::{Counters, Queues};
 use bytes::Bytes;
 use std::net::{SocketAddr, TcpStream};
 
@@ -132,6 +132,7 @@ pub struct Turn<S: Shard + ?Sized> {
     pub(crate) flow: Vec<(ConnectionId, Flow)>,
     pub(crate) timers: Vec<(u64, S::Timer)>,
     pub(crate) counters: Counters,
+    pub(crate) queues: Queues,
 }
 
 /// What a turn does outside the mesh, in order.
@@ -188,6 +189,7 @@ impl<S: Shard + ?Sized> Turn<S> {
             flow: Vec::new(),
             timers: Vec::new(),
             counters: Counters::default(),
+            queues: Queues::default(),
         }
     }
 
@@ -206,9 +208,14 @@ impl<S: Shard + ?Sized> Turn<S> {
         self.now_us
     }
 
-    /// What this executor has counted up to the beginning of the turn.
+    /// What this executor has counted.
     pub fn counters(&self) -> &Counters {
         &self.counters
+    }
+
+    /// How full this executor's queues were at the beginning of the turn.
+    pub fn queues(&self) -> &Queues {
+        &self.queues
     }
 
     /// Sends a message to an executor, this one included. Messages to one executor arrive in the order sent.

@@ -5,7 +5,7 @@
 //! received and carries effects out.
 
 use crate::app::{ConnectionId, Effect, Input, Shard, ShardId, Turn};
-use crate::counters::Counters;
+use crate::counters::{Counters, Queues};
 use crate::mesh::Port;
 use crate::receive::{ReceiveBuffer, ReceivePool};
 use crate::timers::Timers;
@@ -37,7 +37,6 @@ pub(crate) struct Engine<S: Shard> {
     timers: Timers<S::Timer>,
     receive: HashMap<ConnectionId, ReceiveBuffer>,
     pool: ReceivePool,
-    counters: Counters,
 }
 
 impl<S: Shard> Engine<S> {
@@ -52,7 +51,6 @@ impl<S: Shard> Engine<S> {
             timers: Timers::default(),
             receive: HashMap::new(),
             pool: ReceivePool::default(),
-            counters: Counters::default(),
         }
     }
 
@@ -121,14 +119,26 @@ impl<S: Shard> Engine<S> {
     }
 
     pub(crate) fn counters(&mut self) -> &mut Counters {
-        &mut self.counters
+        &mut self.turn.counters
+    }
+
+    /// How full this executor's queues are.
+    fn queues(&self) -> Queues {
+        Queues {
+            work: (self.work.len() + self.arrived.len()) as u64,
+            held_effects: self.held.len() as u64,
+            timers: self.timers.len() as u64,
+            connections: self.receive.len() as u64,
+            batches_waiting: self.port.waiting() as u64,
+            ring_batches_max: self.port.fullest_ring() as u64,
+        }
     }
 
     /// One turn. `wake` is called for each executor that has something new to take. Effects that may leave are in
     /// [`Engine::effects`] afterwards.
     pub(crate) fn turn(&mut self, now_us: u64, wake: impl FnMut(ShardId)) {
         self.turn.now_us = now_us;
-        self.turn.counters = self.counters;
+        self.turn.queues = self.queues();
         // A turn that was cut short goes on with local work only: an intake before its leftovers would let an effect
         // overtake its cause.
         if self.work.is_empty() {
@@ -141,14 +151,15 @@ impl<S: Shard> Engine<S> {
             handled += 1;
         }
         if handled > 0 {
-            self.counters.turns += 1;
-            self.counters.handlers += handled as u64;
-            self.counters.turns_cut_short += u64::from(!self.work.is_empty());
+            let counters = &mut self.turn.counters;
+            counters.turns += 1;
+            counters.handlers += handled as u64;
+            counters.turns_cut_short += u64::from(!self.work.is_empty());
         }
         let turn = self.port.emit(&mut self.turn.remote);
         self.held.extend(self.turn.effects.drain(..).map(|effect| (turn, effect)));
         self.port.commit(wake);
-        self.counters.clogged_turns += u64::from(self.port.is_clogged());
+        self.turn.counters.clogged_turns += u64::from(self.port.is_clogged());
     }
 
     /// Effects whose turn is committed, in order. Bytes leave only after the turn that made them (rule 5).
@@ -160,7 +171,7 @@ impl<S: Shard> Engine<S> {
 
     fn intake(&mut self, now_us: u64) {
         // The sockets have been read by now: `arrived` is what they brought. Messages are taken and handled first.
-        let Self { port, work, counters, .. } = self;
+        let Self { port, work, turn: Turn { counters, .. }, .. } = self;
         port.take(|from, message| {
             counters.messages_taken += 1;
             work.push_back(Work::Message(from, message));
@@ -186,7 +197,7 @@ impl<S: Shard> Engine<S> {
         });
         if catch_unwind(handler).is_err() {
             // The application contains the panics of its participants; this one had none.
-            self.counters.uncontained_panics += 1;
+            self.turn.counters.uncontained_panics += 1;
             tracing::error!(shard = self.turn.shard.0, "a handler panicked outside of any participant");
         }
         self.after_handler();

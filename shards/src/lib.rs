@@ -18,5 +18,5 @@ pub use app::{
     Close, CloseCause, ConnectionId, ConnectionOptions, Input, ListenerId, MAX_SHARDS, Shard, ShardId, Socket,
     SocketKind, Turn,
 };
-pub use counters::Counters;
+pub use counters::{Counters, Figure, Kind, Queues, TurnTimes};
 pub use placement::shard_of;

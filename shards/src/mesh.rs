@@ -204,6 +204,16 @@ impl<M> Port<M> {
         self.waiting.iter().any(|waiting| !waiting.is_empty())
     }
 
+    /// Batches that wait here for room in a ring.
+    pub fn waiting(&self) -> usize {
+        self.waiting.iter().map(VecDeque::len).sum()
+    }
+
+    /// Batches in the fullest of this executor's outgoing rings, of [`RING_BATCHES`] that fit.
+    pub fn fullest_ring(&self) -> usize {
+        self.outgoing.iter().flatten().map(|ring| ring.buffer().capacity() - ring.slots()).max().unwrap_or(0)
+    }
+
     /// Whether something that waits would fit now.
     pub fn can_push(&self) -> bool {
         self.waiting

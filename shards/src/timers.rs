@@ -48,6 +48,10 @@ impl<T> Timers<T> {
         self.heap.push(Reverse(Entry { at_us, sequence: self.sequence, timer }));
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.heap.len()
+    }
+
     pub(crate) fn next_us(&self) -> Option<u64> {
         self.heap.peek().map(|Reverse(entry)| entry.at_us)
     }

@@ -3,6 +3,7 @@
 use super::injector::{Doorbell, Injector};
 use super::sockets::{Connection, accept};
 use crate::app::{ConnectionId, Input, ListenerId, MAX_SHARDS, Shard, ShardId};
+use crate::counters::SLOW_TURN_US;
 use crate::engine::Engine;
 use crate::mesh::{Port, RING_BATCHES, ports};
 use glommio::timer::Timer;
@@ -290,7 +291,16 @@ impl<S: Shard> Core<S> {
         self.carry_out();
         loop {
             self.take_external(external);
-            self.engine.borrow_mut().turn(self.now_us(), |to| doorbells[to.index()].ring());
+            let began_us = self.now_us();
+            {
+                let mut engine = self.engine.borrow_mut();
+                engine.turn(began_us, |to| doorbells[to.index()].ring());
+                let took_us = self.now_us() - began_us;
+                engine.counters().turn_times.record(took_us);
+                if took_us >= SLOW_TURN_US {
+                    tracing::debug!(shard = shard.0, took_us, "slow turn");
+                }
+            }
             self.carry_out();
             if self.stopping.get() {
                 break;
