@@ -1,9 +1,8 @@
-//! Types in words, close to how a DC file writes them, and whether two types are packed and checked alike.
+//! Types in words, close to how a DC file writes them: for people, and cut if long. For machines there is `crate::field_type`.
 
 use crate::contract::Field;
 use crate::simple::SimpleType;
 use crate::types::{Parameter, Shape, TypeId, Types};
-use hashbrown::HashSet;
 use std::fmt::Write;
 
 /// Text longer than this is cut: descriptions are for people.
@@ -20,12 +19,6 @@ impl Field {
             out.push('…');
         }
         out
-    }
-
-    /// Whether both are packed into the same bytes and checked alike.
-    pub fn same_type(&self, other: &Field) -> bool {
-        let mut seen = HashSet::new();
-        same(&self.types, self.ty, &other.types, other.ty, &mut seen)
     }
 }
 
@@ -115,38 +108,5 @@ fn describe_simple(simple: &SimpleType, out: &mut String) {
     }
     if simple.divisor != 1 {
         let _ = write!(out, "/{}", simple.divisor);
-    }
-}
-
-/// Types nest without circles, so a pair seen before has been or is being compared in full.
-fn same(left: &Types, a: TypeId, right: &Types, b: TypeId, seen: &mut HashSet<(TypeId, TypeId)>) -> bool {
-    if !seen.insert((a, b)) {
-        return true;
-    }
-    let mut members = |one: &[Parameter], other: &[Parameter]| {
-        one.len() == other.len() && one.iter().zip(other).all(|(one, other)| same(left, one.ty, right, other.ty, seen))
-    };
-    match (left.shape(a), right.shape(b)) {
-        (Shape::Simple(one), Shape::Simple(other)) => one == other,
-        (Shape::Array(one), Shape::Array(other)) => {
-            one.counted == other.counted
-                && one.counts == other.counts
-                && same(left, one.element, right, other.element, seen)
-        }
-        (Shape::Record(one), Shape::Record(other)) => members(&one.members, &other.members),
-        (Shape::Switch(one), Shape::Switch(other)) => {
-            let cases = one.cases.len() == other.cases.len()
-                && one.cases.iter().all(|case| match other.by_value.get(&case.value) {
-                    Some(index) => members(&case.members, &other.cases[*index as usize].members),
-                    None => false,
-                });
-            let defaults = match (&one.default, &other.default) {
-                (Some(one), Some(other)) => members(one, other),
-                (None, None) => true,
-                _ => false,
-            };
-            cases && defaults && members(std::slice::from_ref(&one.key), std::slice::from_ref(&other.key))
-        }
-        _ => false,
     }
 }

@@ -197,6 +197,21 @@ impl SimpleType {
         &self.written
     }
 
+    /// Decorations with ranges in stored units already, as a canonical type text holds them.
+    pub fn set_stored(
+        &mut self,
+        divisor: u32,
+        modulus: Option<f64>,
+        ranges: Vec<(i128, i128)>,
+        real_ranges: Vec<(f64, f64)>,
+    ) {
+        let user = |value: f64| Number::Real(value / f64::from(divisor));
+        let whole = |value: i128| if divisor == 1 { Number::Int(value) } else { user(value as f64) };
+        self.written = ranges.iter().map(|(low, high)| (whole(*low), whole(*high))).collect();
+        self.written.extend(real_ranges.iter().map(|(low, high)| (user(*low), user(*high))));
+        (self.divisor, self.modulus, self.ranges, self.real_ranges) = (divisor, modulus, ranges, real_ranges);
+    }
+
     /// A range list was written. Its bounds must fit the type now; a divisor that follows is not held against it.
     pub fn set_ranges(&mut self, written: Vec<(Number, Number)>) -> Result<(), Refusal> {
         let name = self.simple.name();
