@@ -502,7 +502,7 @@ impl<'a> Reader<'a> {
     fn hex(&mut self) -> Read<Vec<u8>> {
         self.expect("<")?;
         let digits = self.take(|character| character.is_ascii_hexdigit());
-        if digits.len() % 2 != 0 {
+        if !digits.len().is_multiple_of(2) {
             return self.expected("pairs of hex digits");
         }
         self.expect(">")?;
