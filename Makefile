@@ -1,6 +1,6 @@
 # The commands of this project; `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: run test test-deps bench help
+.PHONY: run test test-deps bench perf help
 
 run: ## Install what is missing, build, and start a daemon with all roles: config/dev.toml
 	@.ci/setup build
@@ -17,6 +17,10 @@ test-deps: ## Install the real programs that some tests use
 bench: ## Run the benchmarks of the hot paths
 	@.ci/setup build
 	@.ci/cargo bench --workspace --profile dev
+
+perf: ## Load a Message Director, and the relay beside it: a Markdown table in some minutes
+	@.ci/setup build
+	@perf/run-md.sh
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

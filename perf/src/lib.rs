@@ -2,7 +2,8 @@
 //!
 //! [`net`] is the message loop that loads and scenarios share; [`peer`], [`internal`] and [`client`] are what a
 //! scenario speaks through; [`contract`] knows the DC file that it plays by; [`daemon`] starts a server of its own;
-//! [`session`] is a whole game session with its claims.
+//! [`session`] is a whole game session with its claims. Loads: [`md`], against a [`target`], with [`usage`] sampled and
+//! [`relay`] as the baseline.
 
 #![forbid(unsafe_code)]
 
@@ -11,9 +12,13 @@ pub mod contract;
 pub mod daemon;
 pub mod failure;
 pub mod internal;
+pub mod md;
 pub mod message;
 pub mod net;
 pub mod peer;
+pub mod relay;
 pub mod session;
+pub mod target;
+pub mod usage;
 
 pub use failure::Failure;

@@ -1,9 +1,15 @@
 //! The command line of `donet-perf`.
 
 use clap::{Args, Parser, Subcommand};
+use donet_perf::md::table::Table;
+use donet_perf::md::{FanOut, PingPong, Subscribe};
+use donet_perf::relay::Relay;
 use donet_perf::session::{Target, run};
+use donet_perf::target::{Target as Load, TargetArguments, resolve};
 use donet_perf::{Failure, daemon};
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::fs::File;
+use std::io::Write;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -21,6 +27,57 @@ enum Command {
     /// Without further arguments it starts the donetd that lies beside it, with 1, 2 and 4 executors in turn, in a
     /// temporary folder and on free ports.
     Session(SessionArguments),
+    /// Loads a Message Director; one JSON line for each run.
+    ///
+    /// Without --server it starts the donetd that lies beside it, on a processor of its own, and drives it from the
+    /// others.
+    #[command(subcommand)]
+    Md(MdCommand),
+    /// Serves as a relay that only moves bytes, until every connection has ended: the baseline of `md`.
+    Relay(RelayArguments),
+}
+
+#[derive(Debug, Subcommand)]
+enum MdCommand {
+    /// One message to many links, as many as a window allows or at a fixed rate.
+    FanOut {
+        #[command(flatten)]
+        load: FanOut,
+        #[command(flatten)]
+        target: TargetArguments,
+    },
+    /// A message and its answer, one at a time.
+    PingPong {
+        #[command(flatten)]
+        load: PingPong,
+        #[command(flatten)]
+        target: TargetArguments,
+    },
+    /// Many subscriptions of one link.
+    Subscribe {
+        #[command(flatten)]
+        load: Subscribe,
+        #[command(flatten)]
+        target: TargetArguments,
+    },
+    /// The workloads that the project has targets for, with the relay beside them, as a Markdown table.
+    Table {
+        #[command(flatten)]
+        table: Table,
+        /// Append the JSON line of every run to this file.
+        #[arg(long, value_name = "PATH")]
+        json: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Args)]
+struct RelayArguments {
+    /// Where to listen.
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:0")]
+    bind: SocketAddr,
+    /// How many of the first connections receive what the later ones send.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    receivers: usize,
 }
 
 #[derive(Debug, Args)]
@@ -40,12 +97,6 @@ struct SessionArguments {
     /// The number of executors; can be given several times.
     #[arg(long, value_name = "N")]
     shards: Vec<usize>,
-}
-
-fn resolve(address: &str) -> Result<SocketAddr, Failure> {
-    let addresses = address.to_socket_addrs();
-    let mut addresses = addresses.map_err(|error| Failure::new(format!("{address}: {error}")))?;
-    addresses.next().ok_or_else(|| Failure::new(format!("{address}: no address of that name")))
 }
 
 fn session(arguments: SessionArguments) -> Result<(), Failure> {
@@ -73,9 +124,44 @@ fn session(arguments: SessionArguments) -> Result<(), Failure> {
     Ok(())
 }
 
+fn md(command: MdCommand) -> Result<(), Failure> {
+    let report = match command {
+        MdCommand::FanOut { load, target } => load.run(&Load::start(&target, load.receivers())?)?,
+        MdCommand::PingPong { load, target } => load.run(&Load::start(&target, 1)?)?,
+        MdCommand::Subscribe { load, target } => load.run(&Load::start(&target, 0)?)?,
+        MdCommand::Table { table, json } => {
+            let mut lines = json.map(|path| File::options().create(true).append(true).open(path)).transpose()?;
+            let mut failed = Ok(());
+            table.run(
+                |line| {
+                    if let Some(lines) = &mut lines {
+                        failed = failed.and(writeln!(lines, "{line}").map_err(|error| error.kind()));
+                    }
+                },
+                |row| println!("{row}"),
+            )?;
+            return failed.map_err(|kind| Failure::new(format!("the JSON lines could not be written: {kind}")));
+        }
+    };
+    println!("{}", report.json_line());
+    Ok(())
+}
+
+fn relay(arguments: &RelayArguments) -> Result<(), Failure> {
+    let mut relay = Relay::bind(arguments.bind, arguments.receivers)?;
+    // The same words as the daemon's, so that what waits for one can wait for the other.
+    println!("listening relay {}", relay.address()?);
+    println!("ready");
+    relay.run()
+}
+
 fn main() -> ExitCode {
-    let Command::Session(arguments) = Arguments::parse().command;
-    match session(arguments) {
+    let outcome = match Arguments::parse().command {
+        Command::Session(arguments) => session(arguments),
+        Command::Md(command) => md(command),
+        Command::Relay(arguments) => relay(&arguments),
+    };
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("failed: {failure}");

@@ -83,6 +83,26 @@ struct Connection {
     finishing: bool,
 }
 
+impl Connection {
+    /// Writes as much as the socket takes.
+    fn write_out(&mut self) {
+        while self.output_sent < self.output.len() {
+            match self.stream.write(&self.output[self.output_sent..]) {
+                Ok(count) => self.output_sent += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                // The reading side reports the end, after what the server said last. Only a connection that cannot
+                // be read any more would stay silent; epoll reports that one as HUP.
+                Err(_) => self.output_sent = self.output.len(),
+            }
+        }
+        if self.output_sent == self.output.len() {
+            self.output_sent = 0;
+            self.output.clear();
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Slot {
     generation: u32,
@@ -123,8 +143,8 @@ impl Network {
         })
     }
 
-    /// When the events of the present turn were taken: cheaper than a clock per message, and exact enough for
-    /// latencies, because it is read right after the wait.
+    /// When the present turn began or, while a handler is given frames, when their read returned: cheaper than a clock
+    /// per message, and exact enough for latencies.
     pub fn now(&self) -> Instant {
         self.now
     }
@@ -211,6 +231,16 @@ impl Network {
             self.dirty.push(key);
         }
         Some(&mut connection.output)
+    }
+
+    /// Writes what waits on one connection now, not at the end of the turn: for loads that are to arrive in many small
+    /// pieces, or that make more than a buffer's worth in one turn. Returns whether all of it has left.
+    pub fn write_now(&mut self, key: Key) -> bool {
+        let Some(connection) = self.connection(key) else { return false };
+        if connection.connected {
+            connection.write_out();
+        }
+        connection.output.is_empty()
     }
 
     /// Sends what waits, then shuts down writing; reading goes on until the other side ends.
@@ -309,6 +339,7 @@ impl Network {
                 self.end(key, end, handler);
             }
             Ok(count) => {
+                self.now = Instant::now();
                 let mut rest = &scratch[..kept + count];
                 while let Some((body, used)) = donet::wire::next_frame(rest) {
                     rest = &rest[used..];
@@ -347,25 +378,11 @@ impl Network {
         if !connection.connected {
             return;
         }
-        while connection.output_sent < connection.output.len() {
-            match connection.stream.write(&connection.output[connection.output_sent..]) {
-                Ok(count) => connection.output_sent += count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                // The reading side reports the end, after what the server said last. Only a connection that cannot
-                // be read any more would stay silent; epoll reports that one as HUP.
-                Err(_) => {
-                    connection.output_sent = connection.output.len();
-                }
-            }
-        }
-        let is_sent = connection.output_sent == connection.output.len();
+        connection.write_out();
+        let is_sent = connection.output.is_empty();
         if is_sent {
-            connection.output_sent = 0;
             if connection.output.capacity() > KEEP_OUTPUT_BYTES {
                 connection.output = Vec::new();
-            } else {
-                connection.output.clear();
             }
             if connection.finishing {
                 // Fails only where the connection has ended, which the reading side reports.
