@@ -1,11 +1,16 @@
 # The commands of this project; `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: run test test-deps bench perf help
+.PHONY: run walkabout test test-deps bench perf help
 
 run: ## Install what is missing, build, and start a daemon with all roles: config/dev.toml
 	@.ci/setup build
 	@.ci/cargo build --bin donetd
 	@[ ! -f "$$HOME/.cargo/env" ] || . "$$HOME/.cargo/env"; exec cargo run --quiet --bin donetd -- config/dev.toml
+
+walkabout: ## Play: a small Panda3D game with bots against a daemon of its own (docs/walkabout)
+	@.ci/setup build test
+	@.ci/cargo build --bin donetd
+	@.ci/walkabout
 
 test: ## Install what is missing, build, and run all tests; those that lack a real program are listed
 	@.ci/setup build

@@ -37,14 +37,6 @@ fn contract() -> Contract {
     Contract::parse(&[source], &Options::default()).unwrap_or_else(|diagnostics| panic!("{diagnostics}"))
 }
 
-/// The Python that has Panda3D: `make test-deps` puts it into the target directory.
-fn panda3d_python() -> Option<PathBuf> {
-    // Tests run from `<target>/<profile>/deps/`.
-    let test = std::env::current_exe().ok()?;
-    let python = test.ancestors().nth(3)?.join("panda3d/bin/python");
-    python.exists().then_some(python)
-}
-
 #[test]
 fn the_hash_is_that_of_panda3d() {
     assert_eq!(contract().hash(), HASH);
@@ -52,7 +44,7 @@ fn the_hash_is_that_of_panda3d() {
 
 #[test]
 fn panda3d_sees_the_same_fields() {
-    let Some(python) = panda3d_python() else {
+    let Some(python) = support::panda3d_python() else {
         return support::skip("panda3d_sees_the_same_fields", "Panda3D");
     };
     let output = Command::new(python).arg("-c").arg(DUMP).arg(example()).output().expect("Python starts");

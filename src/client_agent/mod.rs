@@ -30,6 +30,7 @@ use crate::config;
 use crate::event_logger::Event;
 use crate::outbox::{Action, Outbox, Participant, RoleMessage, contained};
 use crate::reason::Reason;
+use crate::state_server::RefusalLog;
 use crate::wire::{Channel, Datagram, Encoder, message_type as t, next_frame};
 use cluster_message::ClusterMessage;
 use donet_dc::{Contract, TextPolicy};
@@ -80,6 +81,8 @@ pub struct ClientAgents {
     /// Boxed, so that a growing table moves pointers and not sessions.
     sessions: HashMap<Channel, Box<Session>>,
     connections: HashMap<ConnectionId, Channel>,
+    /// Messages of unknown types: a few lines a second, whatever arrives.
+    unknown: RefusalLog,
 }
 
 impl ClientAgents {
@@ -101,6 +104,7 @@ impl ClientAgents {
             pools: HashMap::new(),
             sessions: HashMap::new(),
             connections: HashMap::new(),
+            unknown: RefusalLog::default(),
         };
         for (index, config) in (0..=u8::MAX).zip(agents) {
             if this.pool_of(index) == index && this.pool_home(index) == shard {
@@ -203,7 +207,12 @@ impl ClientAgents {
             Ok(Some(message)) => message,
             Ok(None) => {
                 out.metrics.unknown_messages += 1;
-                tracing::debug!(%message_type, sender, "a message that client sessions do not know; ignored");
+                if message_type.name().is_none() {
+                    let line = format_args!("{message_type} of {sender} to client sessions is unknown; ignored");
+                    self.unknown.note(out.now_us, line);
+                } else {
+                    tracing::debug!(%message_type, sender, "a message that is nothing to client sessions; ignored");
+                }
                 return;
             }
             Err(error) => {

@@ -132,7 +132,8 @@ impl StateServer {
             },
             _ => {
                 out.metrics.unknown_messages += 1;
-                tracing::debug!(%message_type, sender, "ignored by the State Server");
+                let line = format_args!("{message_type} of {sender} is none that the State Server knows; ignored");
+                self.partition.refusals.note(out.now_us, line);
             }
         });
     }

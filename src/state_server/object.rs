@@ -133,10 +133,14 @@ impl Object {
 
             // Notices to locations, AIs and owners, whose channel may happen to be an object's, and what a DBSS handles.
             message_type => {
+                let (doid, sender) = (self.doid, incoming.sender);
                 if message_type.name().is_none() {
                     out.metrics.unknown_messages += 1;
+                    let line = format_args!("{message_type} of {sender} to object {doid} is unknown; ignored");
+                    partition.refusals.note(out.now_us, line);
+                } else {
+                    tracing::debug!(doid, %message_type, sender, "ignored");
                 }
-                tracing::debug!(doid = self.doid, %message_type, sender = incoming.sender, "ignored");
             }
         }
         Ok(Fate::Lives)

@@ -1,6 +1,7 @@
 //! What tests that need a further real program have in common.
 
 use std::io::Write as _;
+use std::path::PathBuf;
 
 /// Notes that `test` did not run for want of `program`. `make test` lists these by name: it reads the file that the
 /// environment variable `DONET_SKIPPED` names, one line for each.
@@ -11,4 +12,17 @@ pub fn skip(test: &str, program: &str) {
         let file = std::fs::OpenOptions::new().append(true).create(true).open(path);
         file.and_then(|mut file| file.write_all(line.as_bytes())).expect("the list of skipped tests can be written");
     }
+}
+
+/// The Python that has Panda3D and panda3d-astron: `make test-deps` puts it into the target directory.
+#[allow(dead_code, reason = "not every test plays with Panda3D")]
+pub fn panda3d_python() -> Option<PathBuf> {
+    // Tests run from `<target>/<profile>/deps/`.
+    let test = std::env::current_exe().ok()?;
+    let folder = test.ancestors().nth(3)?.join("panda3d");
+    let has_astron = std::fs::read_dir(folder.join("lib"))
+        .ok()?
+        .flatten()
+        .any(|python| python.path().join("site-packages/panda3d_astron").is_dir());
+    has_astron.then(|| folder.join("bin/python"))
 }

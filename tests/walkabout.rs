@@ -1,0 +1,221 @@
+//! Walkabout, the game of `docs/walkabout`, played by bots: they see each other, their chat arrives, two cannot have one
+//! name at a time, and a name is the same avatar after the daemon and the game's processes were killed. One test per
+//! number of executors (guarantee G9).
+
+mod support;
+
+use donet_perf::daemon::Daemon;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+/// Bounds a hang; nothing waits for time to pass.
+const HANG_GUARD: Duration = Duration::from_secs(180);
+
+/// One of the game's Python processes. Killed when dropped.
+struct Process {
+    name: &'static str,
+    child: Child,
+    output: Receiver<String>,
+    said: Vec<String>,
+}
+
+impl Process {
+    fn start(name: &'static str, python: &Path, script: &str, args: &[&str]) -> Self {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/walkabout").join(script);
+        let mut child = Command::new(python)
+            .arg(script)
+            .args(args)
+            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .env("PYTHONUTF8", "1")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("Python starts");
+        let pipe = child.stdout.take().expect("it is piped");
+        let (lines, output) = channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+                let _ = lines.send(line);
+            }
+        });
+        Self { name, child, output, said: Vec::new() }
+    }
+
+    /// Waits for a line that the process says from now on.
+    fn wait(&mut self, wanted: impl Fn(&str) -> bool, what: &str) -> String {
+        let deadline = Instant::now() + HANG_GUARD;
+        loop {
+            match self.output.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(line) => {
+                    self.said.push(line.clone());
+                    if wanted(&line) {
+                        return line;
+                    }
+                }
+                Err(error) => panic!("{} waits for {what}: {error}; it said {:#?}", self.name, self.said),
+            }
+        }
+    }
+
+    fn wait_for(&mut self, begin: &str) -> String {
+        self.wait(|line| line.starts_with(begin), begin)
+    }
+
+    /// Waits until the process has ended by itself.
+    fn wait_for_end(&mut self) {
+        let deadline = Instant::now() + HANG_GUARD;
+        let end = loop {
+            if let Err(end) = self.output.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                break end;
+            }
+        };
+        assert_eq!(end, RecvTimeoutError::Disconnected, "{} goes on; it said {:#?}", self.name, self.said);
+        self.child.wait().expect("it has ended");
+    }
+
+    /// SIGKILL.
+    fn kill(&mut self) {
+        self.child.kill().expect("it ran until now");
+        self.child.wait().expect("it has ended");
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The daemon of Walkabout with its own configuration, but for ports, executors and the folder of the data.
+struct Server {
+    folder: tempfile::TempDir,
+    shards: usize,
+}
+
+impl Server {
+    fn config(&self, message_director: &str, client_agent: &str) -> PathBuf {
+        let walkabout = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/walkabout");
+        let mut config = std::fs::read_to_string(walkabout.join("walkabout.toml")).expect("the configuration");
+        for (passage, instead) in [
+            ("127.0.0.1:7199", message_director),
+            ("127.0.0.1:7198", client_agent),
+            ("count = \"auto\"", &format!("count = {}", self.shards)),
+            ("../../data/walkabout", "data"),
+        ] {
+            assert!(config.contains(passage), "{passage}");
+            config = config.replace(passage, instead);
+        }
+        let path = self.folder.path().join("walkabout.toml");
+        std::fs::write(&path, config).expect("a writable folder");
+        std::fs::copy(walkabout.join("walkabout.dc"), self.folder.path().join("walkabout.dc")).expect("the contract");
+        path
+    }
+
+    fn start(&self, message_director: &str, client_agent: &str) -> Daemon {
+        let log = self.folder.path().join("donetd.log");
+        let file = std::fs::File::options().create(true).append(true).open(&log).expect("a writable folder");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_donetd"));
+        command.arg(self.config(message_director, client_agent)).current_dir(self.folder.path());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(file);
+        let mut daemon = Daemon::spawn(command, log).unwrap_or_else(|failure| panic!("{failure}"));
+        daemon.wait_until_ready().unwrap_or_else(|failure| panic!("{failure}"));
+        daemon
+    }
+}
+
+fn play(test: &str, shards: usize) {
+    let Some(python) = support::panda3d_python() else {
+        return support::skip(test, "Panda3D with panda3d-astron");
+    };
+    let server = Server { folder: tempfile::tempdir().expect("a temporary folder"), shards };
+    let daemon = server.start("127.0.0.1:0", "127.0.0.1:0");
+    let address = |role| daemon.address(role).expect("it listens").to_string();
+    let (md, ca) = (address("message_director"), address("client_agent"));
+    let serve = |name, script: &str| {
+        let mut process = Process::start(name, &python, script, &["--md", &md]);
+        process.wait_for("ready");
+        process
+    };
+    let bot = |name: &'static str| {
+        Process::start(name, &python, "client.py", &["--headless", "--bot", "--ca", &ca, "--name", name])
+    };
+
+    let mut uberdog = serve("uberdog", "uberdog.py");
+    let mut ai = serve("ai", "ai.py");
+    let (mut ann, mut zoe) = (bot("Ann"), bot("Zoë"));
+    ann.wait_for("is Ann with 0 points");
+    zoe.wait_for("is Zoë with 0 points");
+    let avatar_of = |line: &str| line.split(' ').nth(2).expect("a number").to_owned();
+    let made = [uberdog.wait_for("makes avatar"), uberdog.wait_for("makes avatar")];
+    let numbers: Vec<String> = made.iter().map(|line| avatar_of(line)).collect();
+
+    // They see each other and the AI's own, and hear each other's words, letters beyond ASCII included.
+    ann.wait_for("sees come: Zoë");
+    ann.wait_for("hears: Zoë: ");
+    zoe.wait(|line| line == "sees come: Ann" || line.starts_with("hears: Ann: "), "Ann");
+    zoe.wait_for("hears: Ann: ");
+    ai.wait_for("hears Ann: ");
+    // Those that nobody owns walk about too; sooner or later one comes by.
+    let is_npc = |line: &str| {
+        ["Ada", "Boris", "Chiyo", "Dunja", "Émile", "Fatima"]
+            .map(|name| format!("sees come: {name}"))
+            .contains(&line.to_owned())
+    };
+    if !ann.said.iter().any(|line| is_npc(line)) {
+        ann.wait(is_npc, "an NPC");
+    }
+
+    // A name is one avatar's at a time.
+    let mut twin = bot("ann");
+    twin.wait_for("login: Ann is walking about already.");
+    twin.kill();
+
+    // The AI is killed: its world goes, and the clients with it. They come back when it does.
+    ai.kill();
+    ann.wait_for("ejected: 153");
+    ann.wait_for("login: The world is closed just now.");
+    let mut ai = serve("ai", "ai.py");
+    ann.wait_for("is Ann with");
+    zoe.wait_for("is Zoë with");
+
+    // The daemon is killed: the game's servers end, the clients wait, and with all of it started again the names are
+    // those of the same avatars.
+    daemon.kill().unwrap_or_else(|failure| panic!("{failure}"));
+    uberdog.wait_for_end();
+    ai.wait_for_end();
+    ann.wait_for("waits: ");
+    let daemon = server.start(&md, &ca);
+    let mut uberdog = Process::start("uberdog", &python, "uberdog.py", &["--md", &md]);
+    uberdog.wait_for("knows 2 names");
+    let mut ai = serve("ai", "ai.py");
+    ann.wait_for("is Ann with");
+    zoe.wait_for("is Zoë with");
+    ai.wait(|line| line.starts_with("sees come: Ann with") || line.starts_with("sees come: Zoë with"), "an avatar");
+    uberdog.wait_for("announces: ");
+    assert!(!uberdog.said.iter().any(|line| line.starts_with("makes avatar")), "{numbers:?} {:?}", uberdog.said);
+
+    // A client that is killed leaves at once, and its name is free.
+    ann.kill();
+    zoe.wait_for("sees leave: Ann");
+    ai.wait_for("sees leave: Ann");
+    let mut ann = bot("Ann");
+    ann.wait_for("is Ann with");
+    drop((ann, zoe));
+    let log = std::fs::read_to_string(server.folder.path().join("donetd.log")).expect("the daemon's log");
+    assert!(!log.contains("panicked") && !log.contains("ERROR"), "{log}");
+    daemon.stop().unwrap_or_else(|failure| panic!("{failure}"));
+}
+
+#[test]
+fn bots_play_on_one_executor() {
+    play("bots_play_on_one_executor", 1);
+}
+
+#[test]
+fn bots_play_on_four_executors() {
+    play("bots_play_on_four_executors", 4);
+}
