@@ -153,6 +153,7 @@ class Scene:
         coin.setPos(x, y, 0.8)
         coin.setP(90)
         coin.setTwoSided(True)
+        coin.setLightOff()
         coin.hprInterval(2.0, (360, 90, 0), (0, 90, 0)).loop()
         self.figures[doid] = coin
 
