@@ -2,6 +2,7 @@
 //! comments. It decides nothing about the daemon.
 
 use crate::boot;
+use crate::db_tool::{self, DbArguments};
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -25,6 +26,12 @@ pub struct Cli {
 enum Command {
     /// Run the daemon; the same as naming no command.
     Run(Run),
+    /// Look at, copy and convert the objects of a database.
+    ///
+    /// Objects are JSON lines keyed by the names of the DC files, such as
+    /// {"doid":100000000,"class":"Avatar","fields":{"setName":["Flippy"]}}. A field has the list of its parameters.
+    /// All commands but a backup need the folder for themselves: end the daemon before.
+    Db(DbArguments),
 }
 
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
@@ -41,6 +48,8 @@ pub enum Request {
     Run(PathBuf),
     /// Check this configuration file.
     Check(PathBuf),
+    /// Do something to a database.
+    Db(DbArguments),
 }
 
 impl Cli {
@@ -48,6 +57,7 @@ impl Cli {
     pub fn request(self) -> Request {
         match (self.check, self.command) {
             (Some(file), _) => Request::Check(file),
+            (None, Some(Command::Db(arguments))) => Request::Db(arguments),
             (None, Some(Command::Run(run))) => Request::Run(run.file),
             (None, None) => Request::Run(self.run.file),
         }
@@ -60,6 +70,7 @@ pub fn run() -> ExitCode {
     let done = match Cli::parse().request() {
         Request::Run(file) => boot::run(&file),
         Request::Check(file) => boot::check(&file),
+        Request::Db(arguments) => db_tool::run(arguments),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

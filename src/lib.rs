@@ -10,6 +10,7 @@ pub mod config;
 pub mod daemon;
 pub mod database_server;
 pub mod database_state_server;
+pub mod db_tool;
 pub mod event_logger;
 pub mod message_director;
 pub mod metrics;

@@ -1,7 +1,8 @@
 //! Reading the DC files.
 
 use super::BootError;
-use crate::config::{Config, Global, Text};
+use crate::config::{Config, DatabaseServer, Global, Text};
+use crate::database_server::ContractText;
 use donet_dc::{Contract, Options, Source, TextPolicy};
 use std::sync::Arc;
 
@@ -9,6 +10,9 @@ use std::sync::Arc;
 pub(super) struct Loaded {
     pub contract: Arc<Contract>,
     pub text: TextPolicy,
+    /// What it was read from.
+    pub sources: Vec<Source>,
+    pub options: Options,
 }
 
 /// Reads and parses the DC files in the order of the configuration.
@@ -30,10 +34,15 @@ pub(super) fn load(global: &Global) -> Result<Loaded, BootError> {
         Text::Ascii => TextPolicy::Ascii,
         Text::Bytes => TextPolicy::Bytes,
     };
-    Ok(Loaded { contract: Arc::new(contract), text })
+    Ok(Loaded { contract: Arc::new(contract), text, sources, options })
 }
 
 impl Loaded {
+    /// What a database keeps beside its data.
+    pub(super) fn text_for(&self, settings: &DatabaseServer) -> ContractText {
+        ContractText { sources: self.sources.clone(), options: self.options, renames: settings.renames.clone() }
+    }
+
     /// Every uberdog's class must be in the DC files.
     pub(super) fn check_uberdogs(&self, config: &Config) -> Result<(), BootError> {
         for uberdog in &config.uberdogs {

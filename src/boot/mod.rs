@@ -5,6 +5,7 @@
 
 mod banner;
 mod contract;
+mod database;
 mod placement;
 mod surroundings;
 
@@ -13,6 +14,7 @@ use crate::daemon::{Daemon, External, LINK_ACCEPTOR, LINK_LISTENER, Shared, clie
 use crate::database_server::{Engine, EngineHandle};
 use crate::event_logger::EventLoggerServer;
 use banner::Banner;
+pub use database::{OneDatabase, one_database};
 use donet_shards::runtime::{Executors, Injector, Placed, start as start_executors};
 use donet_shards::{ListenerId, ShardId};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -177,7 +179,9 @@ fn open_databases(
                 injector.send(shard, External::Database { server, completion });
             }
         };
-        databases.push(Engine::open(server, settings, contract.contract.clone(), Box::new(complete)).map_err(refuse)?);
+        let text = contract.text_for(settings);
+        let engine = Engine::open(server, settings, contract.contract.clone(), &text, Box::new(complete));
+        databases.push(engine.map_err(refuse)?);
     }
     Ok(databases)
 }

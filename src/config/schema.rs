@@ -1,6 +1,7 @@
 //! The tables and keys of the file, with their defaults (`spec/config.md`). Ranges and references between tables are
 //! checked in [`super::load`].
 
+use crate::database_server::Renames;
 use crate::wire::{Channel, Doid, Zone};
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
@@ -147,6 +148,8 @@ pub struct DatabaseServer {
     pub broadcast: bool,
     pub directory: PathBuf,
     pub durability: Durability,
+    /// Classes and fields that were renamed in the DC files.
+    pub renames: Renames,
 }
 
 /// When a write counts as done (`spec/config.md`, `durability`).

@@ -6,6 +6,7 @@ use super::references::{CHANNEL_EXPECTED, Claims, Purpose, reserved_channel, res
 use super::table::{Table, Use};
 use super::values::{parse_cidr, parse_period, parse_zones};
 use super::*;
+use crate::database_server::Renames;
 use crate::wire::{Channel, Doid, Zone};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -198,6 +199,7 @@ pub(super) fn database_server(mut table: Table<'_>, context: &mut Context<'_>) -
     });
     let broadcast = table.boolean("broadcast", true);
     table.choice("db_backend", &[("rocksdb", ())], ());
+    let renames = renames(&mut table);
     let (directory, durability) = rocksdb(&mut table, context);
     if let Some(directory) = &directory {
         if let Some((_, other)) = context.directories.iter().find(|(taken, _)| taken == directory) {
@@ -214,7 +216,40 @@ pub(super) fn database_server(mut table: Table<'_>, context: &mut Context<'_>) -
         broadcast,
         directory: directory?,
         durability: durability?,
+        renames,
     })
+}
+
+/// Hints such as `"field setName -> setNick"` and `"dclass Toon -> Avatar"`.
+fn renames(table: &mut Table<'_>) -> Renames {
+    let expected = "\"field oldName -> newName\" or \"dclass OldName -> NewName\"";
+    let mut renames = Renames::default();
+    for (kind, from, to) in table.parsed_list("renames", expected, parse_rename) {
+        if kind == Renamed::Class { &mut renames.classes } else { &mut renames.fields }.push((from, to));
+    }
+    renames
+}
+
+#[derive(PartialEq)]
+enum Renamed {
+    Class,
+    Field,
+}
+
+fn parse_rename(text: &str) -> Result<(Renamed, String, String), String> {
+    let (names, kind) = match (text.strip_prefix("field "), text.strip_prefix("dclass ")) {
+        (Some(names), _) => (names, Renamed::Field),
+        (None, Some(names)) => (names, Renamed::Class),
+        (None, None) => return Err("it begins with neither `field` nor `dclass`".to_owned()),
+    };
+    let (from, to) = names.split_once("->").ok_or_else(|| "it has no `->`".to_owned())?;
+    let (from, to) = (from.trim(), to.trim());
+    let is_name = |name: &str| !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || c == '_');
+    match (is_name(from), is_name(to)) {
+        (true, true) if from != to => Ok((kind, from.to_owned(), to.to_owned())),
+        (true, true) => Err("both names are the same".to_owned()),
+        _ => Err("a name consists of letters, digits and underscores".to_owned()),
+    }
 }
 
 fn rocksdb(table: &mut Table<'_>, context: &mut Context<'_>) -> (Option<PathBuf>, Option<Durability>) {

@@ -37,7 +37,7 @@ impl Daemon {
             self.state_server.on_control(datagram, &mut self.outbox);
         }
         if homes.of_database_control(datagram).is_some_and(|home| home.includes(shard)) {
-            for role in &mut self.database_servers {
+            for role in self.database_servers.iter_mut().filter(|role| role.is_addressed(datagram)) {
                 role.on_datagram(datagram, &mut self.outbox);
             }
         }

@@ -22,7 +22,10 @@ mod tests_vectors;
 #[cfg(test)]
 mod tests_world;
 
-pub use engine::{Engine, EngineError, EngineHandle};
+pub use engine::{
+    ContractText, Engine, EngineError, EngineHandle, Export, MigrationReport, OfflineDatabase, Renames, Statistics,
+    StoredObject, ask_for_backup, one, restore,
+};
 pub use operation::{
     Condition, DatabaseCompletion, DatabaseRequest, FieldIds, FieldValues, Operation, Outcome, Refusal,
 };

@@ -8,7 +8,7 @@ use super::operation::{DatabaseCompletion, FieldValues, Outcome, Refusal};
 use super::request::{Parsed, RequestError, RequestParser, is_stored};
 use crate::config;
 use crate::outbox::{Action, Outbox, Participant};
-use crate::wire::{Channel, Datagram, Encoder, FrameTooLong, MessageType};
+use crate::wire::{ALL_DATABASE_SERVERS, Channel, Datagram, Encoder, FrameTooLong, MessageType};
 use bytes::Bytes;
 use donet_dc::{Contract, FieldKind, TextPolicy};
 use hashbrown::HashMap;
@@ -44,6 +44,12 @@ impl DatabaseServer {
     /// The participant that this role's messages come from.
     pub(super) fn participant(&self) -> Participant {
         Participant::DatabaseServer(self.index)
+    }
+
+    /// Whether a datagram is for this role, of all database roles of the daemon.
+    pub fn is_addressed(&self, datagram: &Datagram) -> bool {
+        let channels = [self.settings.control_channel, ALL_DATABASE_SERVERS];
+        datagram.recipients().any(|recipient| channels.contains(&recipient))
     }
 
     /// A datagram for the control channel or for all Database Servers. What can be judged without the object is judged

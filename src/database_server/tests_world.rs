@@ -69,6 +69,14 @@ pub(super) fn contract(text: &str) -> Arc<Contract> {
     Arc::new(Contract::parse(&sources, &Options::default()).unwrap_or_else(|error| panic!("{error}")))
 }
 
+pub(super) fn contract_text(text: &str) -> ContractText {
+    ContractText {
+        sources: vec![Source::new("test.dc", text)],
+        options: Options::default(),
+        renames: Renames::default(),
+    }
+}
+
 pub(super) fn settings(pool: std::ops::RangeInclusive<Doid>) -> config::DatabaseServer {
     config::DatabaseServer {
         control_channel: CONTROL,
@@ -76,6 +84,7 @@ pub(super) fn settings(pool: std::ops::RangeInclusive<Doid>) -> config::Database
         broadcast: true,
         directory: "unused".into(),
         durability: Durability::Sync,
+        renames: Renames::default(),
     }
 }
 
@@ -171,6 +180,10 @@ impl World {
 
     pub fn send_to(&mut self, channel: Channel, message_type: MessageType, payload: Payload) -> Vec<Sent> {
         for request in self.requests(channel, message_type, payload) {
+            // As the engine's thread does between two batches.
+            if self.database.is_broken() {
+                self.database.recover();
+            }
             self.database.execute(ShardId(0), request);
         }
         self.commit()

@@ -51,6 +51,13 @@ impl Allocator {
         Some(doid)
     }
 
+    /// Leaves out an id that was put to use from outside, if it is the counter's next.
+    pub fn skip(&mut self, doid: Doid) {
+        if u64::from(doid) == self.record.next && self.is_in_pool(doid) {
+            self.record.next += 1;
+        }
+    }
+
     /// The position of the id that was freed first; the caller takes it away. `None` when none is waiting.
     pub fn take_freed(&mut self) -> Option<u64> {
         if self.record.freed_head == self.record.freed_tail {

@@ -8,15 +8,20 @@ use super::super::operation::{
     Condition, DatabaseCompletion, DatabaseRequest, FieldIds, FieldValues, Operation, Outcome, Refusal,
 };
 use super::allocator::Allocator;
-use super::records::{self, ALLOCATOR_KEY, FORMAT_KEY, OBJECT_NUMBER, ObjectRecord, SCHEMA_KEY, StoredRecord};
+use super::contract_change::{self, ContractText, class_number, objects_from};
+use super::records::{
+    self, ALLOCATOR_KEY, FORMAT_KEY, OBJECT_NUMBER, ObjectRecord, SCHEMA_KEY, StoredRecord, WIDENED_KEY,
+};
 use super::schema::{Schema, StoredClass};
 use super::storage::{Change, Storage, StorageError, Table};
 use crate::wire::Doid;
 use bytes::{Bytes, BytesMut};
-use donet_dc::{Class, Contract, FieldKind};
+use donet_dc::{Class, Contract, FieldKind, TextPolicy};
 use donet_shards::ShardId;
+use hashbrown::HashSet;
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
+use std::path::Path;
 use std::sync::Arc;
 
 /// The most operations of one batch: enough that one sync is shared by all that wait, few enough that the first of
@@ -32,10 +37,21 @@ const RECORD_OVERHEAD_BYTES: usize = 64;
 pub(in super::super) enum OpenError {
     #[error("{0}")]
     Foreign(String),
+    /// What is stored is not what today's contract declares: one line for each difference.
+    #[error("the DC files do not take what is stored: {}", .0.join("; "))]
+    ContractChanged(Vec<String>),
     #[error("format version {found}")]
     NewerFormat { found: u32 },
     #[error(transparent)]
     Storage(#[from] StorageError),
+}
+
+/// One stored object, by the numbers of the contract.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredObject {
+    pub doid: Doid,
+    pub class: u16,
+    pub values: FieldValues,
 }
 
 /// Why an operation stopped.
@@ -71,19 +87,34 @@ pub(in super::super) struct Database<S> {
     /// Changes of the batch to the queue of freed doids, by position.
     freed: BTreeMap<u64, Option<Doid>>,
     completions: Vec<(ShardId, DatabaseCompletion)>,
+    /// Reads of the batch, by their place in `completions`: they are carried out again if its writes fail.
+    reads: Vec<(usize, Operation)>,
     batch_bytes: usize,
     /// A write has failed and the storage has not recovered since.
     broken: bool,
-    /// Whether this batch has tried to recover it.
-    recovery_tried: bool,
     /// Attempts to recover it that failed, one after the other.
     recovery_failures: u64,
 }
 
 impl<S: Storage> Database<S> {
-    /// Opens what is stored, or begins anew in an empty storage, and gives numbers to the contract's new names.
-    pub fn open(mut storage: S, contract: Arc<Contract>, pool: RangeInclusive<Doid>) -> Result<Self, OpenError> {
+    /// As [`Database::open_under`], for a contract whose text is not at hand: what is stored is taken to be of it.
+    #[cfg(test)]
+    pub fn open(storage: S, contract: Arc<Contract>, pool: RangeInclusive<Doid>) -> Result<Self, OpenError> {
+        Self::open_under(storage, contract, None, pool)
+    }
+
+    /// Opens what is stored, or begins anew in an empty storage, and gives numbers to the contract's new names. Refuses
+    /// what the contract does not take.
+    pub fn open_under(
+        mut storage: S,
+        contract: Arc<Contract>,
+        text: Option<&ContractText>,
+        pool: RangeInclusive<Doid>,
+    ) -> Result<Self, OpenError> {
         check_format(&mut storage)?;
+        if let Some(text) = text {
+            contract_change::accept(&mut storage, &contract, text)?;
+        }
         let (schema, allocator) = load(&mut storage, &contract, &pool)?;
         Ok(Self {
             storage,
@@ -95,9 +126,9 @@ impl<S: Storage> Database<S> {
             changes: BTreeMap::new(),
             freed: BTreeMap::new(),
             completions: Vec::new(),
+            reads: Vec::new(),
             batch_bytes: 0,
             broken: false,
-            recovery_tried: false,
             recovery_failures: 0,
         })
     }
@@ -115,21 +146,29 @@ impl<S: Storage> Database<S> {
         let outcome = Outcome::Failed;
         self.completions.push((shard, DatabaseCompletion { requester, context, message_type, doid, outcome }));
         self.batch_bytes += RECORD_OVERHEAD_BYTES;
-        if self.broken && operation.is_write() && !self.try_to_recover() {
+        let place = self.completions.len() - 1;
+        if !operation.is_write() {
+            self.reads.push((place, operation.clone()));
+        } else if self.broken {
             return;
         }
-        let outcome = match self.perform(operation) {
+        self.complete(place, operation);
+    }
+
+    /// Carries an operation out and notes what came of it.
+    fn complete(&mut self, place: usize, operation: Operation) {
+        let result = self.perform(operation);
+        let completion = &mut self.completions[place].1;
+        completion.outcome = match result {
             Ok(outcome) => outcome,
             Err(Stop::Refused(refusal)) => Outcome::Refused(refusal),
             Err(Stop::Storage(error)) => {
+                let DatabaseCompletion { doid, message_type, .. } = *completion;
                 tracing::error!(doid, %message_type, %error, "a database operation failed");
                 Outcome::Failed
             }
         };
-        self.batch_bytes += outcome_bytes(&outcome);
-        if let Some((_, completion)) = self.completions.last_mut() {
-            completion.outcome = outcome;
-        }
+        self.batch_bytes += outcome_bytes(&completion.outcome);
     }
 
     /// Answers without carrying anything out, in the order of the queue.
@@ -139,28 +178,46 @@ impl<S: Storage> Database<S> {
     }
 
     /// Writes what the batch has changed, and returns its completions. If the write fails, so has every operation of
-    /// the batch, reads included: they may have seen what was never stored. Returns whether anything was written.
+    /// the batch that would change something; its reads are carried out again, on what is stored, because they may
+    /// have seen what never was. Returns whether anything was written.
     pub fn commit(&mut self, sync: bool) -> (bool, Vec<(ShardId, DatabaseCompletion)>) {
         let changes = self.batch_changes();
-        let wrote = !changes.is_empty();
+        let mut wrote = !changes.is_empty();
+        let mut reads = std::mem::take(&mut self.reads);
         if wrote {
             match self.storage.write(&changes, sync) {
                 Ok(()) => self.allocator_stored = self.allocator.clone(),
                 Err(error) => {
-                    let operations = self.completions.len();
-                    tracing::error!(%error, operations, "the database cannot write; every operation of the batch fails");
+                    let operations = self.completions.len() - reads.len();
+                    tracing::error!(
+                        %error,
+                        operations,
+                        "the database cannot write: these operations fail, and so do later ones that change something \
+                         until it can; reads go on"
+                    );
+                    wrote = false;
                     self.fail_batch();
+                    self.clear_batch();
+                    for (place, operation) in reads.drain(..) {
+                        self.complete(place, operation);
+                    }
                 }
             }
         }
         self.clear_batch();
-        (wrote && !self.broken, std::mem::take(&mut self.completions))
+        (wrote, std::mem::take(&mut self.completions))
+    }
+
+    /// Whether a write has failed and [`Database::recover`] has not succeeded since: until then nothing can be changed.
+    pub fn is_broken(&self) -> bool {
+        self.broken
     }
 
     /// Gives the batch up after a panic within it, and returns its completions, all failed.
     pub fn abandon(&mut self) -> Vec<(ShardId, DatabaseCompletion)> {
         self.fail_batch();
         self.clear_batch();
+        self.reads.clear();
         std::mem::take(&mut self.completions)
     }
 
@@ -184,7 +241,6 @@ impl<S: Storage> Database<S> {
         self.freed.clear();
         self.allocator = self.allocator_stored.clone();
         self.batch_bytes = 0;
-        self.recovery_tried = false;
     }
 
     fn batch_changes(&self) -> Vec<Change> {
@@ -206,11 +262,124 @@ impl<S: Storage> Database<S> {
         objects.chain(freed).chain(allocator).collect()
     }
 
-    /// Once per batch: makes the storage writable again, and reads back what it holds.
-    fn try_to_recover(&mut self) -> bool {
-        if std::mem::replace(&mut self.recovery_tried, true) {
-            return false;
+    /// A copy of all that is stored, in a folder of its own.
+    pub fn backup(&self, target: &Path) -> Result<(), StorageError> {
+        self.storage.backup(target)
+    }
+
+    /// Between batches: some objects in ascending order from a doid on, and where to go on; `None` at the end. Objects of
+    /// classes that the contract does not have are left out.
+    pub fn objects(&mut self, from: Doid) -> Result<(Vec<StoredObject>, Option<Doid>), StorageError> {
+        let (found, next) = objects_from(&self.storage, from)?;
+        let mut objects = Vec::with_capacity(found.len());
+        for (doid, records) in found {
+            let number = class_number(&records)?
+                .ok_or_else(|| StorageError::Damaged(format!("object {doid} has values, but no record of its own")))?;
+            let StoredClass::Known(class) = self.schema.class(number) else { continue };
+            let values = records.into_iter().filter_map(|(number, value)| {
+                let field = self.contract.field(self.schema.field(class, number)?)?;
+                Some((field.id(), self.schema.widen(class, field, value)))
+            });
+            objects.push(StoredObject { doid, class, values: values.collect() });
         }
+        Ok((objects, next))
+    }
+
+    /// Between batches: writes whole objects under their own doids, and syncs them. Returns those that exist already and
+    /// were left as they are.
+    pub fn insert(&mut self, objects: Vec<StoredObject>, replace: bool) -> Result<Vec<Doid>, StorageError> {
+        let mut left = Vec::new();
+        for StoredObject { doid, class, values } in objects {
+            let Some(class) = self.schema.class_number(class) else {
+                self.clear_batch();
+                return Err(StorageError::Failed(format!("object {doid} has no class of the contract")));
+            };
+            let records = self.records_of(doid)?;
+            if !records.is_empty() && !replace {
+                left.push(doid);
+                continue;
+            }
+            for key in records.into_keys() {
+                self.remove(key);
+            }
+            self.put(doid, OBJECT_NUMBER, ObjectRecord { class }.encode());
+            self.apply(doid, values);
+            self.allocator.skip(doid);
+        }
+        let changes = self.batch_changes();
+        let written = self.storage.write(&changes, true);
+        if written.is_ok() {
+            self.allocator_stored = self.allocator.clone();
+        }
+        self.clear_batch();
+        written.map(|()| left)
+    }
+
+    /// The counter's next doid, if it is not spent, and how many freed ones wait.
+    pub fn pool_state(&self) -> (Option<Doid>, u64) {
+        (
+            self.allocator.clone().next_of_counter(),
+            self.allocator.record().freed_tail - self.allocator.record().freed_head,
+        )
+    }
+
+    /// Reads every record, and says what is wrong.
+    pub fn verify(&mut self, text: TextPolicy, progress: &mut dyn FnMut(u64)) -> Vec<String> {
+        let mut wrong = Vec::new();
+        let (mut from, mut seen) = (Some(0), 0);
+        while let Some(doid) = from {
+            match self.objects(doid) {
+                Ok((objects, next)) => {
+                    seen += objects.len() as u64;
+                    for object in objects {
+                        self.verify_values(&object, text, &mut wrong);
+                    }
+                    from = next;
+                }
+                Err(error) => {
+                    wrong.push(format!("from object {doid} on: {error}"));
+                    break;
+                }
+            }
+            progress(seen);
+        }
+        if let Err(error) = self.verify_pool(&mut wrong) {
+            wrong.push(format!("the pool of doids: {error}"));
+        }
+        wrong
+    }
+
+    fn verify_values(&self, object: &StoredObject, text: TextPolicy, wrong: &mut Vec<String>) {
+        for (id, value) in object.values.iter() {
+            let Some(field) = self.contract.field(id) else { continue };
+            if let Err(error) = field.validate(value, text) {
+                wrong.push(format!("object {}, field {}: {error}", object.doid, field.name()));
+            }
+        }
+    }
+
+    /// Every freed doid waits once, belongs to no object, and was handed out before.
+    fn verify_pool(&self, wrong: &mut Vec<String>) -> Result<(), StorageError> {
+        let record = self.allocator.record();
+        let mut seen = HashSet::new();
+        for position in record.freed_head..record.freed_tail {
+            let Some(doid) = self.freed_at(position)? else {
+                wrong.push(format!("the freed doid at position {position} is missing"));
+                continue;
+            };
+            if !seen.insert(doid) {
+                wrong.push(format!("doid {doid} is freed twice"));
+            }
+            if self.read(doid, OBJECT_NUMBER)?.is_some() {
+                wrong.push(format!("doid {doid} is freed and in use"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Between batches, after a failure: makes the storage writable again, and reads back what it holds. Returns whether
+    /// it succeeded.
+    pub fn recover(&mut self) -> bool {
         let loaded = self.storage.recover().and_then(|()| load(&mut self.storage, &self.contract, &self.pool));
         match loaded {
             Ok((schema, allocator)) => {
@@ -224,7 +393,7 @@ impl<S: Storage> Database<S> {
             }
             Err(error) => {
                 self.recovery_failures += 1;
-                // Every batch tries: a line for each would fill what is left of the disk.
+                // A line for each attempt would fill what is left of the disk.
                 if self.recovery_failures.is_power_of_two() {
                     let attempts = self.recovery_failures;
                     tracing::warn!(%error, attempts, "the database still cannot write");
@@ -296,9 +465,12 @@ impl<S: Storage> Database<S> {
         // What the contract does not declare, or no longer stores, is not seen.
         let fields = records.iter().filter_map(|(key, value)| {
             let number = u32::from_be_bytes(key[4..].try_into().expect("keys of objects have eight bytes"));
-            Some((self.schema.field(class, number)?, value.clone()))
+            let field = self.contract.field(self.schema.field(class, number)?)?;
+            Some((field.id(), self.schema.widen(class, field, value.clone())))
         });
-        Ok(Outcome::Object { class, values: fields.collect() })
+        let values: FieldValues = fields.collect();
+        self.schema.note_missing(class, &self.contract, |field| values.get(field).is_some());
+        Ok(Outcome::Object { class, values })
     }
 
     fn get_fields(&mut self, doid: Doid, fields: &FieldIds) -> Result<Outcome, Stop> {
@@ -420,12 +592,12 @@ impl<S: Storage> Database<S> {
         let Some(field) = self.class(class)?.field(field) else { return Ok(None) };
         if field.kind() != FieldKind::Molecular {
             let Some(number) = self.schema.field_number(field.id()) else { return Ok(None) };
-            return self.read(doid, number);
+            let value = self.read(doid, number)?;
+            return Ok(value.map(|value| self.schema.widen(class, field, value)));
         }
         let mut composed = BytesMut::new();
         for &part in field.parts() {
-            let Some(number) = self.schema.field_number(part) else { return Ok(None) };
-            let Some(value) = self.read(doid, number)? else { return Ok(None) };
+            let Some(value) = self.value(doid, class, part)? else { return Ok(None) };
             composed.extend_from_slice(&value);
         }
         Ok(Some(composed.freeze()))
@@ -487,6 +659,12 @@ fn check_format(storage: &mut impl Storage) -> Result<(), OpenError> {
             _ => Err(OpenError::Foreign("its format record is another program's".to_owned())),
         },
         None => {
+            for table in [Table::Meta, Table::Objects] {
+                if !storage.page(table, &[], 1)?.is_empty() {
+                    let lost = "there are records, but not the one that names the format".to_owned();
+                    return Err(StorageError::Damaged(lost).into());
+                }
+            }
             let value = Some(records::format_value());
             let change = Change { table: Table::Meta, key: FORMAT_KEY.to_vec(), value };
             Ok(storage.write(&[change], true)?)
@@ -501,7 +679,8 @@ fn load(
     pool: &RangeInclusive<Doid>,
 ) -> Result<(Schema, Allocator), StorageError> {
     let stored = storage.get(Table::Meta, SCHEMA_KEY)?.map(|value| StoredRecord::decode(&value)).transpose()?;
-    let (schema, changed) = Schema::resolve(stored.unwrap_or_default(), contract);
+    let widened = contract_change::stored(storage, WIDENED_KEY)?.unwrap_or_default();
+    let (schema, changed) = Schema::resolve(stored.unwrap_or_default(), &widened, contract);
     if let Some(record) = changed {
         let change = Change { table: Table::Meta, key: SCHEMA_KEY.to_vec(), value: Some(record.encode()) };
         storage.write(&[change], true)?;

@@ -4,6 +4,8 @@
 //! queue's limit is answered with failure, in its place in the order.
 
 use super::super::operation::{DatabaseCompletion, DatabaseRequest, Outcome, Refusal};
+use super::contract_change::ContractText;
+use super::control::Control;
 use super::database::{Database, OpenError};
 use super::error::EngineError;
 use super::records::FORMAT_VERSION;
@@ -13,7 +15,7 @@ use crate::config::{self, Durability};
 use donet_dc::Contract;
 use donet_shards::ShardId;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,6 +24,10 @@ use std::time::{Duration, Instant};
 
 /// Bytes of operations that may wait: some seconds of a slow disk's work. Beyond it operations are refused.
 const QUEUE_BYTES_MAX: usize = 256 << 20;
+/// How long the engine waits between two attempts to make a storage writable again: the first is made at once, each
+/// further one waits twice as long as the one before, up to the greatest.
+const RECOVERY_DELAY_LEAST: Duration = Duration::from_millis(50);
+const RECOVERY_DELAY_GREATEST: Duration = Duration::from_secs(5);
 /// What a waiting operation weighs besides the frame that its values share.
 const OPERATION_OVERHEAD_BYTES: usize = 256;
 
@@ -37,23 +43,31 @@ impl Engine {
     /// The thread and those of the storage inherit the CPU affinity of the caller: open engines before pinning.
     ///
     /// # Errors
-    /// [`EngineError`] when the folder is in use, foreign, damaged or not usable.
+    /// [`EngineError`] when the folder is in use, foreign, damaged or not usable, or holds what the contract does not
+    /// take.
     pub fn open(
         index: u8,
         settings: &config::DatabaseServer,
         contract: Arc<Contract>,
+        text: &ContractText,
         on_completion: OnCompletion,
     ) -> Result<EngineHandle, EngineError> {
         let storage = RocksStorage::open(&settings.directory)?;
-        let database = Database::open(storage, contract, settings.generate.clone())
+        let database = Database::open_under(storage, contract, Some(text), settings.generate.clone())
             .map_err(|error| open_error(&settings.directory, error))?;
-        EngineHandle::start(index, database, settings.durability, on_completion)
+        let engine = EngineHandle::start(index, database, settings.durability, on_completion)?;
+        engine.listen(index, &settings.directory);
+        Ok(engine)
     }
 }
 
-fn open_error(directory: &Path, error: OpenError) -> EngineError {
+pub(super) fn open_error(directory: &Path, error: OpenError) -> EngineError {
+    if let OpenError::Storage(StorageError::Failed(detail)) = error {
+        return EngineError::unusable(directory, detail);
+    }
     let directory = directory.to_owned();
     match error {
+        OpenError::ContractChanged(changes) => EngineError::ContractChanged { directory, changes },
         OpenError::Foreign(found) => EngineError::Foreign { directory, found },
         OpenError::NewerFormat { found } => EngineError::NewerFormat { directory, found, supported: FORMAT_VERSION },
         OpenError::Storage(StorageError::Damaged(detail)) => EngineError::Corrupt { directory, detail },
@@ -62,8 +76,20 @@ fn open_error(directory: &Path, error: OpenError) -> EngineError {
 }
 
 enum Job {
-    Operation { shard: ShardId, request: DatabaseRequest, weight_bytes: usize },
-    Refused { shard: ShardId, completion: DatabaseCompletion },
+    Operation {
+        shard: ShardId,
+        request: DatabaseRequest,
+        weight_bytes: usize,
+    },
+    Refused {
+        shard: ShardId,
+        completion: DatabaseCompletion,
+    },
+    /// A copy of the folder as it is after all earlier jobs.
+    Backup {
+        target: PathBuf,
+        done: Sender<Result<(), String>>,
+    },
     Shutdown,
 }
 
@@ -76,6 +102,7 @@ struct Shared {
     jobs: Sender<Job>,
     queued_bytes: Arc<AtomicUsize>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    control: Mutex<Option<Control>>,
 }
 
 impl EngineHandle {
@@ -87,12 +114,20 @@ impl EngineHandle {
     ) -> Result<Self, EngineError> {
         let (jobs, receiver) = channel();
         let queued_bytes = Arc::new(AtomicUsize::new(0));
-        let writer = Writer { database, jobs: receiver, queued_bytes: queued_bytes.clone(), durability, on_completion };
+        let writer = Writer {
+            database,
+            jobs: receiver,
+            queued_bytes: queued_bytes.clone(),
+            durability,
+            on_completion,
+            recovery: None,
+        };
         let thread = std::thread::Builder::new()
             .name(format!("db-{index}"))
             .spawn(move || writer.run())
             .map_err(EngineError::Thread)?;
-        Ok(Self(Arc::new(Shared { jobs, queued_bytes, thread: Mutex::new(Some(thread)) })))
+        let (thread, control) = (Mutex::new(Some(thread)), Mutex::default());
+        Ok(Self(Arc::new(Shared { jobs, queued_bytes, thread, control })))
     }
 
     /// Queues an operation; its completion is handed on for `shard`. Operations are carried out in the order in which
@@ -118,6 +153,23 @@ impl EngineHandle {
         }
     }
 
+    /// Takes requests for backups from other processes.
+    fn listen(&self, index: u8, directory: &Path) {
+        let jobs = self.0.jobs.clone();
+        let backup = move |target: &Path| {
+            let (done, answer) = channel();
+            let ended = |_| "the daemon is ending".to_owned();
+            jobs.send(Job::Backup { target: target.to_owned(), done }).map_err(|_| ended(()))?;
+            answer.recv().map_err(|_| ended(()))?
+        };
+        match Control::start(index, directory, Box::new(backup)) {
+            Ok(control) => *self.0.control.lock().unwrap_or_else(PoisonError::into_inner) = Some(control),
+            Err(error) => {
+                tracing::warn!(%error, "no backup can be taken of this database while the daemon runs");
+            }
+        }
+    }
+
     /// Bytes of operations that wait (gauge).
     pub fn queued_bytes(&self) -> usize {
         self.0.queued_bytes.load(Ordering::Relaxed)
@@ -133,12 +185,15 @@ impl Shared {
     fn shutdown(&self) {
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(thread) = thread else { return };
+        // Its thread would otherwise ask for what nobody does any more.
+        let control = self.control.lock().unwrap_or_else(PoisonError::into_inner).take();
         // Fails only if the thread has ended already.
         let _ = self.jobs.send(Job::Shutdown);
         // The last handle may be dropped by a completion, on the engine's own thread.
         if thread.thread().id() != std::thread::current().id() && thread.join().is_err() {
             tracing::error!("the database thread panicked");
         }
+        drop(control);
     }
 }
 
@@ -155,6 +210,8 @@ struct Writer<S> {
     queued_bytes: Arc<AtomicUsize>,
     durability: Durability,
     on_completion: OnCompletion,
+    /// While the storage cannot write: when to try again, and how long to wait after that.
+    recovery: Option<(Instant, Duration)>,
 }
 
 impl<S: Storage> Writer<S> {
@@ -163,7 +220,9 @@ impl<S: Storage> Writer<S> {
         let mut sync_at: Option<Instant> = None;
         let mut running = true;
         while running {
-            match self.next(sync_at) {
+            let next = self.next(sync_at);
+            self.recover();
+            match next {
                 Ok(Some(job)) => running = self.batch(job, &mut sync_at),
                 Ok(None) => {}
                 Err(()) => running = false,
@@ -178,9 +237,32 @@ impl<S: Storage> Writer<S> {
         }
     }
 
-    /// Waits for a job; `None` when it is time to sync, an error when every handle is gone.
+    /// Tries to make a storage writable again that cannot write, when it is time to.
+    fn recover(&mut self) {
+        if !self.database.is_broken() {
+            self.recovery = None;
+            return;
+        }
+        let now = Instant::now();
+        let (at, delay) = self.recovery.unwrap_or((now, RECOVERY_DELAY_LEAST));
+        self.recovery = Some((at, delay));
+        if at <= now {
+            // Damage that makes the attempt panic must not take the thread with it.
+            let recovered = catch_unwind(AssertUnwindSafe(|| self.database.recover())).unwrap_or(false);
+            let next = (Instant::now() + delay, (2 * delay).min(RECOVERY_DELAY_GREATEST));
+            self.recovery = (!recovered).then_some(next);
+        }
+    }
+
+    /// Waits for a job; `None` when it is time to sync or to recover, an error when every handle is gone.
     fn next(&self, sync_at: Option<Instant>) -> Result<Option<Job>, ()> {
-        let Some(at) = sync_at else { return self.jobs.recv().map(Some).map_err(|_| ()) };
+        let recover_at = match self.recovery {
+            None if self.database.is_broken() => Some(Instant::now()),
+            recovery => recovery.map(|(at, _)| at),
+        };
+        let Some(at) = sync_at.into_iter().chain(recover_at).min() else {
+            return self.jobs.recv().map(Some).map_err(|_| ());
+        };
         match self.jobs.recv_timeout(at.saturating_duration_since(Instant::now())) {
             Ok(job) => Ok(Some(job)),
             Err(RecvTimeoutError::Timeout) => Ok(None),
@@ -214,6 +296,16 @@ impl<S: Storage> Writer<S> {
         running
     }
 
+    /// What is not synced yet is in the copy too, which is synced itself.
+    fn backup(&self, target: &Path) -> Result<(), String> {
+        let made = self.database.backup(target);
+        match &made {
+            Ok(()) => tracing::info!(target = %target.display(), "a backup of the database was made"),
+            Err(error) => tracing::warn!(target = %target.display(), %error, "no backup could be made"),
+        }
+        made.map_err(|error| error.to_string())
+    }
+
     fn take(&mut self, job: Job) -> bool {
         match job {
             Job::Operation { shard, request, weight_bytes } => {
@@ -223,6 +315,11 @@ impl<S: Storage> Writer<S> {
             }
             Job::Refused { shard, completion } => {
                 self.database.refuse(shard, completion);
+                true
+            }
+            Job::Backup { target, done } => {
+                // Nobody may be waiting any more.
+                let _ = done.send(self.backup(&target));
                 true
             }
             Job::Shutdown => false,

@@ -23,6 +23,8 @@ pub(in super::super) struct State {
     pub writes: Vec<(usize, bool)>,
     /// Told of every sync outside a write.
     pub on_sync: Option<Sender<()>>,
+    /// Told of every recovery that succeeded.
+    pub on_recovery: Option<Sender<()>>,
 }
 
 impl MemoryStorage {
@@ -67,6 +69,14 @@ impl Storage for MemoryStorage {
             .collect())
     }
 
+    fn page(&self, table: Table, from: &[u8], records_max: usize) -> Result<Vec<(Vec<u8>, Bytes)>, StorageError> {
+        let state = self.state();
+        State::fails(state.unreadable, "unreadable")?;
+        let from = state.records.range((table, from.to_vec())..);
+        let records = from.take_while(|((other, _), _)| *other == table).take(records_max);
+        Ok(records.map(|((_, key), value)| (key.clone(), value.clone())).collect())
+    }
+
     fn write(&mut self, changes: &[Change], sync: bool) -> Result<(), StorageError> {
         let mut state = self.state();
         State::fails(state.disk_full, "disk full")?;
@@ -91,6 +101,15 @@ impl Storage for MemoryStorage {
     }
 
     fn recover(&mut self) -> Result<(), StorageError> {
-        State::fails(self.state().disk_full, "disk full")
+        let state = self.state();
+        State::fails(state.disk_full, "disk full")?;
+        if let Some(on_recovery) = &state.on_recovery {
+            on_recovery.send(()).expect("the test waits");
+        }
+        Ok(())
+    }
+
+    fn backup(&self, _: &std::path::Path) -> Result<(), StorageError> {
+        Err(StorageError::Failed("what is in memory has no files".to_owned()))
     }
 }

@@ -7,29 +7,46 @@
 //!
 //! * [`handle`] is the way in and the thread's loop.
 //! * [`database`] carries operations out, without thread or clock, over any [`storage::Storage`].
+//! * [`contract_change`] and [`compatibility`] say what a changed contract makes of what is stored.
+//! * [`offline`] is the folder without a daemon, for the commands `donetd db …`; [`control`] is how these ask a daemon.
 //! * [`records`] and [`schema`] are the stored format, pinned by golden bytes.
-//! * [`rocks`] is the storage on disk, and the only module that names `rocksdb`.
+//! * [`rocks`] is the storage on disk, and the only module that names `rocksdb`; [`synced`] is how it finds out that a
+//!   disk has lost what it had promised to keep.
 //!
 //! The engine never looks at a message and knows no channel but as a number to hand back.
 
 mod allocator;
+mod compatibility;
+mod contract_change;
+mod control;
 mod database;
 mod error;
 mod handle;
 #[cfg(test)]
 mod memory;
+mod offline;
 mod records;
 mod rocks;
 mod schema;
 mod storage;
+mod synced;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_contract;
 #[cfg(test)]
 mod tests_crash;
 #[cfg(test)]
 mod tests_folder;
+#[cfg(test)]
+mod tests_power;
 
+pub use compatibility::Renames;
+pub use contract_change::{ContractText, Export, MigrationReport};
+pub use control::ask_for_backup;
+pub use database::StoredObject;
 pub use error::EngineError;
 pub use handle::{Engine, EngineHandle};
+pub use offline::{OfflineDatabase, Statistics, one, restore};
 #[cfg(test)]
 pub(super) use {database::Database, memory::MemoryStorage};

@@ -5,6 +5,9 @@
 //! | meta | `format` | [`FORMAT_MAGIC`], then the format version, u32 little-endian |
 //! | meta | `schema` | [`SchemaRecord`] |
 //! | meta | `allocator` | [`AllocatorRecord`] |
+//! | meta | `contract` | [`ContractRecord`] |
+//! | meta | `widened` | [`WidenedRecord`] |
+//! | meta | `migration` | [`MigrationRecord`], while a migration is under way |
 //! | meta | `free` + position, u64 big-endian | a freed doid, u32 little-endian |
 //! | objects | doid, u32 big-endian + 0, u32 | [`ObjectRecord`] |
 //! | objects | doid, u32 big-endian + field number, u32 big-endian, not 0 | the packed value, as on the wire |
@@ -28,6 +31,9 @@ const RECORD_VERSION: u8 = 1;
 
 pub(super) const FORMAT_KEY: &[u8] = b"format";
 pub(super) const SCHEMA_KEY: &[u8] = b"schema";
+pub(super) const CONTRACT_KEY: &[u8] = b"contract";
+pub(super) const WIDENED_KEY: &[u8] = b"widened";
+pub(super) const MIGRATION_KEY: &[u8] = b"migration";
 pub(super) const ALLOCATOR_KEY: &[u8] = b"allocator";
 const FREED_PREFIX: [u8; 4] = *b"free";
 /// The number under which the object's own record stands.
@@ -68,6 +74,47 @@ pub(super) struct SchemaRecord {
 pub(super) struct Numbered {
     pub number: u32,
     pub name: String,
+}
+
+/// The text of the contract that values are stored under: what their bytes mean, for as long as there are any.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct ContractRecord {
+    pub multiple_inheritance: bool,
+    pub sort_inheritance_by_file: bool,
+    pub virtual_inheritance: bool,
+    pub sources: Vec<SourceRecord>,
+}
+
+/// One DC file.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub(super) struct SourceRecord {
+    pub name: String,
+    pub text: Vec<u8>,
+}
+
+/// Whole numbers whose type has got more bytes since values of it were stored. Such values stay as they are, and grow
+/// when they are read.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct WidenedRecord {
+    pub fields: Vec<Widened>,
+}
+
+/// A former type of a field of a class, both by their stable numbers.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Widened {
+    pub class: u32,
+    pub field: u32,
+    pub bytes: u8,
+    pub signed: bool,
+}
+
+/// How far a migration has come.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub(super) struct MigrationRecord {
+    /// Of the contract that it leads to.
+    pub contract_hash: u32,
+    /// The first doid that it has not looked at.
+    pub next: u32,
 }
 
 /// A record that is stored as an archive behind its version.
@@ -115,6 +162,9 @@ macro_rules! stored_record {
 stored_record!(ObjectRecord, "an object");
 stored_record!(AllocatorRecord, "the doid allocator");
 stored_record!(SchemaRecord, "the names of classes and fields");
+stored_record!(ContractRecord, "the contract");
+stored_record!(WidenedRecord, "the types that have grown");
+stored_record!(MigrationRecord, "the state of a migration");
 
 /// The value of the format record.
 pub(super) fn format_value() -> Bytes {
@@ -130,6 +180,15 @@ pub(super) fn format_version(value: &[u8]) -> Option<u32> {
 /// The key of an object's own record (number 0) or of one of its fields.
 pub(super) fn object_key(doid: Doid, number: u32) -> [u8; 8] {
     ((u64::from(doid)) << 32 | u64::from(number)).to_be_bytes()
+}
+
+/// The doid and the number in a key.
+pub(super) fn split_object_key(key: &[u8]) -> Result<(Doid, u32), StorageError> {
+    let key: [u8; 8] = key
+        .try_into()
+        .map_err(|_| StorageError::Damaged(format!("a record of an object has a key of {} bytes", key.len())))?;
+    let key = u64::from_be_bytes(key);
+    Ok(((key >> 32) as Doid, key as u32))
 }
 
 /// The prefix of all records of an object.
@@ -198,6 +257,20 @@ mod tests {
                 Numbered { number: 2, name: "setExperience".to_owned() },
             ],
         };
+        let contract = ContractRecord {
+            multiple_inheritance: true,
+            sort_inheritance_by_file: false,
+            virtual_inheritance: true,
+            sources: vec![SourceRecord { name: "a.dc".to_owned(), text: b"dclass A {};".to_vec() }],
+        };
+        assert_eq!(ContractRecord::decode(&contract.encode()), Ok(contract));
+        let widened = WidenedRecord { fields: vec![Widened { class: 1, field: 2, bytes: 1, signed: true }] };
+        assert_eq!(hex(&widened.encode()), "01010000000200000001010000f4ffffff01000000");
+        assert_eq!(WidenedRecord::decode(&widened.encode()), Ok(widened));
+        let migration = MigrationRecord { contract_hash: 0x0102_0304, next: 5 };
+        assert_eq!(hex(&migration.encode()), "010403020105000000");
+        assert_eq!(MigrationRecord::decode(&migration.encode()), Ok(migration));
+
         let golden = "0101000000417661746172ffff736574457870657269656e6365000000010000007365744e616d65ff\
                       020000008d000000e0ffffffefbeaddec8ffffff01000000dcffffff02000000";
         assert_eq!(hex(&schema.encode()), golden);

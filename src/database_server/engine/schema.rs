@@ -4,8 +4,10 @@
 //! Nothing is ever forgotten or renumbered here: a class or field that a contract no longer has keeps its number and
 //! its values, unseen.
 
-use super::records::{Numbered, SchemaRecord};
-use donet_dc::{Contract, Field, FieldKind, Keywords};
+use super::compatibility::is_stored;
+use super::records::{Numbered, SchemaRecord, WidenedRecord};
+use bytes::Bytes;
+use donet_dc::{Contract, Field, Keywords};
 use hashbrown::{HashMap, HashSet};
 
 /// The stored names, resolved against one contract.
@@ -18,6 +20,10 @@ pub(super) struct Schema {
     field_numbers: Vec<u32>,
     /// Field ids of the contract by class and stored number.
     fields: HashMap<(u16, u32), u16>,
+    /// Former sizes of whole numbers, by class and field of the contract: bytes, and whether they were signed.
+    widened: HashMap<(u16, u16), Vec<(u8, bool)>>,
+    /// Required stored fields by class, until their absence has been logged for the class.
+    required: HashMap<u16, Vec<u16>>,
     /// Names of classes by stored number, for the log.
     class_names: HashMap<u32, String>,
     /// Classes whose absence from the contract has been logged.
@@ -34,15 +40,22 @@ pub(super) enum StoredClass {
     Unnamed,
 }
 
-/// Whether values of this field stand on disk under its own name: a molecular one's stand under those of its parts.
-fn is_stored(field: &Field) -> bool {
-    field.keywords().contains(Keywords::DB) && field.kind() != FieldKind::Molecular
+/// A stored whole number in the size of its field, if it is of one of the former ones.
+pub(super) fn widen(former: impl IntoIterator<Item = (u8, bool)>, field: &Field, value: Bytes) -> Bytes {
+    let Some(size) = field.fixed_size().filter(|&size| size > value.len()) else { return value };
+    let Some((_, signed)) = former.into_iter().find(|(bytes, _)| usize::from(*bytes) == value.len()) else {
+        return value;
+    };
+    let is_negative = signed && value.last().is_some_and(|byte| byte & 0x80 != 0);
+    let mut wide = value.to_vec();
+    wide.resize(size, if is_negative { 0xff } else { 0 });
+    wide.into()
 }
 
 impl Schema {
     /// Resolves the stored names, and gives numbers to what is new. The record to store is returned when it differs
     /// from the stored one.
-    pub fn resolve(stored: SchemaRecord, contract: &Contract) -> (Self, Option<SchemaRecord>) {
+    pub fn resolve(stored: SchemaRecord, widened: &WidenedRecord, contract: &Contract) -> (Self, Option<SchemaRecord>) {
         let mut record = stored.clone();
         record.contract_hash = contract.hash();
         let mut class_by_name = Names::new(&record.classes);
@@ -52,6 +65,8 @@ impl Schema {
             classes: HashMap::new(),
             field_numbers: Vec::new(),
             fields: HashMap::new(),
+            widened: HashMap::new(),
+            required: HashMap::new(),
             class_names: HashMap::new(),
             reported: HashSet::new(),
         };
@@ -67,6 +82,17 @@ impl Schema {
                 }
                 schema.field_numbers[index] = number;
                 schema.fields.insert((class.id(), number), field.id());
+                if field.keywords().contains(Keywords::REQUIRED) {
+                    schema.required.entry(class.id()).or_default().push(field.id());
+                }
+            }
+        }
+        for former in &widened.fields {
+            let class = schema.classes.get(&former.class);
+            if let Some((class, field)) =
+                class.and_then(|&class| Some((class, *schema.fields.get(&(class, former.field))?)))
+            {
+                schema.widened.entry((class, field)).or_default().push((former.bytes, former.signed));
             }
         }
         for entry in &record.classes {
@@ -74,6 +100,30 @@ impl Schema {
         }
         let changed = record != stored;
         (schema, changed.then_some(record))
+    }
+
+    /// A stored value as today's type has it.
+    pub fn widen(&self, class: u16, field: &Field, value: Bytes) -> Bytes {
+        match self.widened.get(&(class, field.id())) {
+            Some(former) => widen(former.iter().copied(), field, value),
+            None => value,
+        }
+    }
+
+    /// Logs, once for a class, that an object of it has no value of a required field.
+    pub fn note_missing(&mut self, class: u16, contract: &Contract, has: impl Fn(u16) -> bool) {
+        let Some(missing) = self.required.get(&class).and_then(|fields| fields.iter().find(|&&field| !has(field)))
+        else {
+            return;
+        };
+        let name = |name: Option<&str>| name.unwrap_or_default().to_owned();
+        tracing::warn!(
+            class = name(contract.class(class).map(|class| class.name())),
+            field = name(contract.field(*missing).map(Field::name)),
+            "stored objects of this class lack values of required fields, this one first: they get the default when \
+             they are made live; logged once for the class"
+        );
+        self.required.remove(&class);
     }
 
     pub fn class_number(&self, class: u16) -> Option<u32> {

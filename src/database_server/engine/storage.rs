@@ -4,6 +4,7 @@
 //! simulated, against a storage in memory that fails when it is told to.
 
 use bytes::Bytes;
+use std::path::Path;
 
 /// Where a record stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,6 +40,9 @@ pub(crate) trait Storage {
     /// Every record whose key starts with the four bytes `prefix`, in ascending order.
     fn scan(&self, table: Table, prefix: [u8; 4]) -> Result<Vec<(Vec<u8>, Bytes)>, StorageError>;
 
+    /// The first records whose keys are `from` or come after it, at most so many, in ascending order.
+    fn page(&self, table: Table, from: &[u8], records_max: usize) -> Result<Vec<(Vec<u8>, Bytes)>, StorageError>;
+
     /// Writes all changes or none. With `sync` they are on disk when it returns.
     ///
     /// After an error none of them is visible to reads; but a write whose sync failed may come back, whole, after a
@@ -51,4 +55,7 @@ pub(crate) trait Storage {
     /// Makes the storage writable again after a failed write or sync. Until it succeeds reads still work, as far as
     /// they can.
     fn recover(&mut self) -> Result<(), StorageError>;
+
+    /// Makes a folder that holds everything as it is now, by itself. The folder must not exist.
+    fn backup(&self, target: &Path) -> Result<(), StorageError>;
 }

@@ -124,13 +124,31 @@ fn answers_of_reads_wait_for_the_write_they_reveal() {
     engine.submit(ShardId(0), request(2, get(FIRST, LEVEL)));
     held.disk_full = true;
     drop(held);
-    for _ in 0..2 {
+    let before = Outcome::Values(FieldValues::default());
+    for outcome in [Outcome::Failed, before] {
         let (_, completion, _) = completions.recv_timeout(PATIENCE).unwrap();
-        assert_eq!(completion.outcome, Outcome::Failed);
+        assert_eq!(completion.outcome, outcome, "the read sees nothing of the write that failed");
     }
     engine.submit(ShardId(0), request(3, get(FIRST, LEVEL)));
     let (_, completion, _) = completions.recv_timeout(PATIENCE).unwrap();
     assert_eq!(completion.outcome, Outcome::Values(FieldValues::default()));
+}
+
+#[test]
+fn what_can_write_again_does_so_by_itself() {
+    let (engine, storage, completions) = start(Durability::Sync);
+    storage.state().disk_full = true;
+    engine.submit(ShardId(0), create(0));
+    assert_eq!(completions.recv_timeout(PATIENCE).unwrap().1.outcome, Outcome::Failed);
+    let (on_recovery, recovered) = channel();
+    {
+        let mut state = storage.state();
+        state.on_recovery = Some(on_recovery);
+        state.disk_full = false;
+    }
+    recovered.recv_timeout(PATIENCE).expect("nobody has asked for anything");
+    engine.submit(ShardId(0), create(1));
+    assert_eq!(completions.recv_timeout(PATIENCE).unwrap().1.outcome, Outcome::Created(FIRST));
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! answer that it has got; the parent compares the lines with what it finds in the folder.
 
 use super::super::operation::{DatabaseCompletion, FieldValues, Operation, Outcome};
-use super::super::tests_world::{AVATAR, CONTRACT, FIRST, NAME, X, Y, contract, settings};
+use super::super::tests_world::{AVATAR, CONTRACT, FIRST, NAME, X, Y, contract, contract_text, settings};
 use super::tests::{create, request};
 use super::tests_folder::Folder;
 use super::{Engine, EngineError};
@@ -12,30 +12,44 @@ use crate::config::{self, Durability};
 use bytes::Bytes;
 use donet_shards::ShardId;
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{BufRead, BufReader, Lines, Read, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 
 /// Tells the child which folder is its own.
-const FOLDER: &str = "DONET_TEST_DATABASE_FOLDER";
+pub(super) const FOLDER: &str = "DONET_TEST_DATABASE_FOLDER";
 /// Objects that the child keeps setting; it creates and deletes others besides.
-const OBJECTS: u32 = 16;
+pub(super) const OBJECTS: u32 = 16;
 
-fn child_folder() -> Option<OsString> {
+pub(super) fn child_folder() -> Option<OsString> {
     std::env::var_os(FOLDER)
 }
 
 fn this_test(name: &str) -> Vec<OsString> {
-    let name = format!("{}::{name}", module_path!().split_once("::").expect("a module of the crate").1);
+    test_of(module_path!(), name)
+}
+
+/// The command that runs one test of this binary.
+pub(super) fn test_of(module: &str, name: &str) -> Vec<OsString> {
+    let name = format!("{}::{name}", module.split_once("::").expect("a module of the crate").1);
     vec![std::env::current_exe().unwrap().into(), name.into(), "--exact".into(), "--nocapture".into()]
 }
 
 fn spawn(command: &[OsString], folder: &Path) -> (Child, Lines<BufReader<ChildStdout>>) {
+    spawn_with(command, folder, &[])
+}
+
+pub(super) fn spawn_with(
+    command: &[OsString],
+    folder: &Path,
+    variables: &[(&str, &OsStr)],
+) -> (Child, Lines<BufReader<ChildStdout>>) {
     let mut child = Command::new(&command[0])
         .args(&command[1..])
         .env(FOLDER, folder)
+        .envs(variables.iter().copied())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
@@ -51,17 +65,17 @@ fn open(folder: &Path, durability: Durability) -> (super::EngineHandle, Receiver
     let settings = config::DatabaseServer { directory, durability, ..settings(FIRST..=u32::MAX) };
     let (sender, completions) = channel();
     let on_completion = Box::new(move |_, completion| sender.send(completion).expect("the child listens"));
-    (Engine::open(0, &settings, contract(CONTRACT), on_completion).unwrap(), completions)
+    (Engine::open(0, &settings, contract(CONTRACT), &contract_text(CONTRACT), on_completion).unwrap(), completions)
 }
 
 /// Both fields hold the same number, so that a half-written set shows.
-fn set_both(doid: u32, number: i16) -> Operation {
+pub(super) fn set_both(doid: u32, number: i16) -> Operation {
     let value = Bytes::copy_from_slice(&number.to_le_bytes());
     Operation::Set { doid, values: [(X, value.clone()), (Y, value)].into_iter().collect() }
 }
 
 /// Works until it is killed: sets a rising number on every object, creates and deletes, with many operations at once.
-fn work_until_killed(folder: &Path) -> ! {
+pub(super) fn work_until_killed(folder: &Path) -> ! {
     let (engine, completions) = open(folder, Durability::Sync);
     let mut out = std::io::stdout().lock();
     for number in 1.. {
@@ -101,55 +115,91 @@ fn nothing_acknowledged_is_missing_after_sigkill() {
             assert_eq!(first.ask_for(create(0)), Outcome::Created(doid));
         }
     }
-    let mut sets: BTreeMap<u32, i16> = BTreeMap::new();
-    let mut created: BTreeSet<u32> = BTreeSet::new();
-    let mut deleted: BTreeSet<u32> = BTreeSet::new();
+    let mut acknowledged = Acknowledged::default();
     for round in 0..6 {
         let (mut child, lines) = spawn(&this_test("nothing_acknowledged_is_missing_after_sigkill"), folder.path());
-        sets.clear();
+        // Each round lets another number of answers pass.
+        acknowledged.listen_until(&mut child, lines, 40 + round * 53);
+        acknowledged.check(folder.path());
+    }
+}
+
+/// What children have said was answered.
+#[derive(Default)]
+pub(super) struct Acknowledged {
+    /// By object the last number that the last child set.
+    sets: BTreeMap<u32, i16>,
+    created: BTreeSet<u32>,
+    deleted: BTreeSet<u32>,
+    pub answers: usize,
+}
+
+impl Acknowledged {
+    /// Kills the child after so many answers; those that are still in the pipe at the end count too.
+    pub fn listen_until(&mut self, child: &mut Child, lines: Lines<BufReader<ChildStdout>>, answers: usize) {
+        self.sets.clear();
         let mut seen = 0;
-        // Each round lets another number of answers pass; those that are still in the pipe at the end count too.
         for line in lines {
             let line = line.unwrap();
             let words: Vec<&str> = line.split(' ').collect();
             match words[..] {
                 ["@set", doid, number] => {
-                    sets.insert(doid.parse().unwrap(), number.parse().unwrap());
+                    self.sets.insert(doid.parse().unwrap(), number.parse().unwrap());
                 }
-                ["@created", doid] => assert!(created.insert(doid.parse().unwrap()), "an id was handed out twice"),
+                ["@created", doid] => {
+                    assert!(self.created.insert(doid.parse().unwrap()), "id {doid} was handed out twice");
+                }
                 ["@deleted", doid] => {
-                    deleted.insert(doid.parse().unwrap());
+                    self.deleted.insert(doid.parse().unwrap());
                 }
                 _ => continue,
             }
             seen += 1;
-            if seen == 40 + round * 53 {
+            if seen == answers {
                 child.kill().unwrap();
             }
         }
         child.wait().unwrap();
-        assert!(seen >= 40 + round * 53, "the child ended by itself after {seen} answers");
-        check(folder.path(), &sets, &created, &deleted);
+        assert!(seen >= answers, "the child ended by itself after {seen} answers");
+        self.answers += seen;
     }
-}
 
-fn check(folder: &Path, sets: &BTreeMap<u32, i16>, created: &BTreeSet<u32>, deleted: &BTreeSet<u32>) {
-    let again = Folder::open(folder, FIRST..=u32::MAX).unwrap();
-    for (&doid, &number) in sets {
-        let Outcome::Object { values, .. } = again.ask(Operation::GetAll { doid }) else { panic!("{doid} is gone") };
-        let stored = |field| i16::from_le_bytes(values.get(field).unwrap()[..].try_into().unwrap());
-        assert!(stored(X) >= number, "object {doid}: {number} was acknowledged, {} is there", stored(X));
-        assert_eq!(stored(X), stored(Y), "object {doid} is half-written");
+    /// Whether all of it is in the folder: else what is missing or half-written.
+    pub fn missing(&self, folder: &Path) -> Result<(), String> {
+        let again = Folder::open(folder, FIRST..=u32::MAX).map_err(|error| error.to_string())?;
+        for (&doid, &number) in &self.sets {
+            let Outcome::Object { values, .. } = again.ask(Operation::GetAll { doid }) else {
+                return Err(format!("object {doid} is gone"));
+            };
+            let stored = |field| values.get(field).map(|value| i16::from_le_bytes(value[..].try_into().unwrap()));
+            if stored(X) != stored(Y) {
+                return Err(format!("object {doid} is half-written"));
+            }
+            if stored(X).is_none_or(|stored| stored < number) {
+                return Err(format!("object {doid}: {number} was acknowledged, {:?} is there", stored(X)));
+            }
+        }
+        for &doid in &self.created {
+            let found = matches!(again.ask(Operation::GetAll { doid }), Outcome::Object { class: AVATAR, .. });
+            // A delete may have been carried out without its line reaching us.
+            if !found && doid % 2 != 0 {
+                return Err(format!("object {doid} is gone"));
+            }
+            if found && self.deleted.contains(&doid) {
+                return Err(format!("object {doid} is back"));
+            }
+        }
+        let Outcome::Created(next) = again.ask_for(create(0)) else { return Err("no id is left".to_owned()) };
+        if self.created.last().is_some_and(|&last| next <= last) {
+            return Err(format!("id {next} is handed out again"));
+        }
+        again.ask(Operation::Delete { doid: next });
+        Ok(())
     }
-    for &doid in created {
-        let found = matches!(again.ask(Operation::GetAll { doid }), Outcome::Object { class: AVATAR, .. });
-        // A delete may have been carried out without its line reaching us.
-        assert!(found || doid % 2 == 0, "object {doid} is gone");
-        assert!(!found || !deleted.contains(&doid), "object {doid} is back");
+
+    fn check(&self, folder: &Path) {
+        self.missing(folder).unwrap_or_else(|missing| panic!("{missing}"));
     }
-    let Outcome::Created(next) = again.ask_for(create(0)) else { panic!("the pool is not exhausted") };
-    assert!(created.last().is_none_or(|&last| next > last), "{next} is handed out again");
-    again.ask(Operation::Delete { doid: next });
 }
 
 /// Holds the folder until its input ends.

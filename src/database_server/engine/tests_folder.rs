@@ -3,7 +3,7 @@
 
 use super::super::operation::{Condition, DatabaseRequest, FieldValues, Operation, Outcome};
 use super::super::tests_world::{
-    AVATAR, COINS, CONTRACT, FIRST, LEVEL, MET, NAME, STORED, X, XY, Y, contract, settings,
+    AVATAR, COINS, CONTRACT, FIRST, LEVEL, MET, NAME, STORED, X, XY, Y, contract, contract_text, settings,
 };
 use super::database::Database;
 use super::memory::MemoryStorage;
@@ -35,7 +35,7 @@ impl Folder {
             // Nobody may be listening any more.
             let _ = sender.send(completion.outcome);
         });
-        let engine = Engine::open(0, &settings, contract(CONTRACT), on_completion)?;
+        let engine = Engine::open(0, &settings, contract(CONTRACT), &contract_text(CONTRACT), on_completion)?;
         Ok(Self { engine, outcomes })
     }
 

@@ -1,0 +1,410 @@
+//! `donetd db …`: the objects of a database on the command line.
+//!
+//! Decides what is printed, and how files of objects look. What is stored, and how, is [`crate::database_server`]'s.
+//! Standard output carries results alone, so that it can be piped; all else goes to standard error.
+
+mod json;
+mod objects;
+
+use crate::boot::{BootError, OneDatabase, one_database};
+use crate::database_server::{
+    Export, MigrationReport, OfflineDatabase, Operation, Outcome, Refusal, StoredObject, ask_for_backup, one, restore,
+};
+use crate::wire::Doid;
+use clap::{Args, Subcommand};
+use donet_dc::Field;
+use indicatif::{ProgressBar, ProgressStyle};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, BufWriter, Write};
+use std::path::{Path, PathBuf, absolute};
+use std::time::Duration;
+
+/// Objects that are written at once by an import.
+const IMPORT_OBJECTS: usize = 500;
+
+#[derive(Args, Clone, Debug, PartialEq, Eq)]
+pub struct DbArguments {
+    /// The configuration file whose database is meant.
+    #[arg(long, default_value = "daemon.toml", value_name = "FILE")]
+    config: PathBuf,
+    /// The control channel of the database server, where the configuration has several.
+    #[arg(long, value_name = "CHANNEL")]
+    database: Option<u64>,
+    #[command(subcommand)]
+    command: DbCommand,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+enum DbCommand {
+    /// Print an object, or some of its fields.
+    Get { doid: Doid, fields: Vec<String> },
+    /// Set fields of an object, all or none.
+    Set {
+        doid: Doid,
+        /// Such as 'setName=["Flippy"]': the JSON list of the field's parameters.
+        #[arg(required = true, value_name = "FIELD=JSON")]
+        values: Vec<String>,
+    },
+    /// Print the doid and the class of every object.
+    List {
+        /// Of this dclass only.
+        #[arg(long)]
+        class: Option<String>,
+    },
+    /// Write every object as a JSON line, to standard output or a new file.
+    Export {
+        file: Option<PathBuf>,
+        /// Of this dclass only.
+        #[arg(long)]
+        class: Option<String>,
+    },
+    /// Read objects from JSON lines, from standard input or a file, and keep their doids.
+    Import {
+        file: Option<PathBuf>,
+        /// Replace objects that exist; without it the first of them ends the import.
+        #[arg(long)]
+        replace: bool,
+    },
+    /// Count objects, values and bytes.
+    Stats,
+    /// Read everything, and say what is wrong.
+    Verify,
+    /// Copy the database into a new folder, also while a daemon runs.
+    Backup { folder: PathBuf },
+    /// Copy a backup into the database folder, which must be empty or missing.
+    Restore { folder: PathBuf },
+    /// Convert what is stored to DC files that drop or retype stored fields.
+    Migrate {
+        /// Only say what would happen.
+        #[arg(long)]
+        dry_run: bool,
+        /// Where what is removed is written, as JSON lines; default: `removed.jsonl` beside the database folder.
+        #[arg(long, value_name = "FILE")]
+        export: Option<PathBuf>,
+    },
+}
+
+/// Does what a command says.
+///
+/// # Errors
+/// [`BootError`] with what is wrong and what to do about it.
+pub fn run(arguments: DbArguments) -> Result<(), BootError> {
+    let tool = Tool(one_database(&arguments.config, arguments.database)?);
+    match arguments.command {
+        DbCommand::Get { doid, fields } => tool.get(doid, &fields),
+        DbCommand::Set { doid, values } => tool.set(doid, &values),
+        DbCommand::List { class } => tool.list(class.as_deref()),
+        DbCommand::Export { file, class } => tool.export(file.as_deref(), class.as_deref()),
+        DbCommand::Import { file, replace } => tool.import(file.as_deref(), replace),
+        DbCommand::Stats => tool.stats(),
+        DbCommand::Verify => tool.verify(),
+        DbCommand::Backup { folder } => tool.backup(&folder),
+        DbCommand::Restore { folder } => tool.restore(&folder),
+        DbCommand::Migrate { dry_run, export } => tool.migrate(dry_run, export),
+    }
+}
+
+fn fail(error: impl std::fmt::Display) -> BootError {
+    BootError(error.to_string())
+}
+
+/// A pipe that nobody reads any more is no error worth a text, but an end.
+fn writing(error: io::Error) -> BootError {
+    if error.kind() == io::ErrorKind::BrokenPipe {
+        std::process::exit(0);
+    }
+    BootError(format!("the output cannot be written: {error}"))
+}
+
+/// A count on standard error, if that is a terminal.
+fn counter(what: &'static str) -> ProgressBar {
+    let style = ProgressStyle::with_template("{spinner} {human_pos} {msg}, {per_sec}").expect("a sound template");
+    let bar = ProgressBar::new_spinner().with_style(style).with_message(what);
+    bar.enable_steady_tick(Duration::from_millis(200));
+    bar
+}
+
+struct Tool(OneDatabase);
+
+impl Tool {
+    fn open(&self) -> Result<OfflineDatabase, BootError> {
+        let OneDatabase { settings, contract, text, .. } = &self.0;
+        OfflineDatabase::open(settings, contract.clone(), text, true).map_err(fail)
+    }
+
+    fn get(&self, doid: Doid, names: &[String]) -> Result<(), BootError> {
+        let mut database = self.open()?;
+        let (class, values) = match database.perform(Operation::GetAll { doid }) {
+            Outcome::Object { class, values } => (class, values),
+            Outcome::Refused(Refusal::MissingObject) => return Err(fail(format_args!("there is no object {doid}"))),
+            other => return Err(unexpected(doid, &other)),
+        };
+        let contract = database.contract();
+        let named = contract.class(class).ok_or_else(|| fail("its class has no number"))?;
+        for name in names {
+            named.field_by_name(name).ok_or_else(|| fail(format_args!("{} has no field {name:?}", named.name())))?;
+        }
+        let shown = values.iter().filter(|(id, _)| {
+            let name = contract.field(*id).map_or("", Field::name);
+            names.is_empty() || names.iter().any(|wanted| wanted == name)
+        });
+        let values = shown.map(|(id, value)| (id, value.clone())).collect();
+        let line = objects::object_line(contract, &StoredObject { doid, class, values });
+        writeln!(io::stdout(), "{line}").map_err(writing)
+    }
+
+    fn set(&self, doid: Doid, values: &[String]) -> Result<(), BootError> {
+        let mut database = self.open()?;
+        let class = match database.perform(Operation::GetAll { doid }) {
+            Outcome::Object { class, .. } => class,
+            Outcome::Refused(Refusal::MissingObject) => return Err(fail(format_args!("there is no object {doid}"))),
+            other => return Err(unexpected(doid, &other)),
+        };
+        let mut packed = one(0, Vec::new());
+        let mut first = true;
+        for value in values {
+            let (name, json) = value.split_once('=').ok_or_else(|| fail(format_args!("{value:?} has no `=`")))?;
+            let class = self.0.contract.class(class).ok_or_else(|| fail("its class has no number"))?;
+            let field = class
+                .field_by_name(name)
+                .ok_or_else(|| fail(format_args!("{} has no field {name:?}", class.name())))?;
+            let json = serde_json::from_str(json).map_err(|error| fail(format_args!("field {name}: {error}")))?;
+            let bytes = objects::packed(field, &json, self.0.policy).map_err(fail)?;
+            if std::mem::take(&mut first) {
+                packed = one(field.id(), bytes);
+            } else {
+                packed.insert(field.id(), bytes.into());
+            }
+        }
+        match database.perform(Operation::Set { doid, values: packed }) {
+            Outcome::Applied { .. } => Ok(()),
+            other => Err(unexpected(doid, &other)),
+        }
+    }
+
+    /// Calls `each` with every object, or every one of a class.
+    fn for_each(
+        &self,
+        class: Option<&str>,
+        what: &'static str,
+        mut each: impl FnMut(&StoredObject) -> Result<(), BootError>,
+    ) -> Result<(), BootError> {
+        let mut database = self.open()?;
+        let class = class
+            .map(|name| {
+                let class = database.contract().class_by_name(name);
+                class.map(|class| class.id()).ok_or_else(|| fail(format_args!("the DC files have no dclass {name:?}")))
+            })
+            .transpose()?;
+        let bar = counter(what);
+        let mut from = Some(0);
+        while let Some(doid) = from {
+            let (objects, next) = database.objects(doid).map_err(fail)?;
+            for object in objects.iter().filter(|object| class.is_none_or(|class| class == object.class)) {
+                each(object)?;
+                bar.inc(1);
+            }
+            from = next;
+        }
+        bar.finish_and_clear();
+        Ok(())
+    }
+
+    fn list(&self, class: Option<&str>) -> Result<(), BootError> {
+        let mut out = BufWriter::new(io::stdout().lock());
+        self.for_each(class, "objects listed", |object| {
+            let class = self.0.contract.class(object.class).map_or("", |class| class.name());
+            writeln!(out, "{}", serde_json::json!({ "doid": object.doid, "class": class })).map_err(writing)
+        })?;
+        out.flush().map_err(writing)
+    }
+
+    fn export(&self, file: Option<&Path>, class: Option<&str>) -> Result<(), BootError> {
+        let mut out: Box<dyn Write> = match file {
+            Some(path) => Box::new(File::create_new(path).map_err(|error| at(path, error))?),
+            None => Box::new(io::stdout().lock()),
+        };
+        let mut buffered = BufWriter::with_capacity(1 << 20, &mut out);
+        self.for_each(class, "objects exported", |object| {
+            writeln!(buffered, "{}", objects::object_line(&self.0.contract, object)).map_err(writing)
+        })?;
+        buffered.flush().map_err(writing)
+    }
+
+    fn import(&self, file: Option<&Path>, replace: bool) -> Result<(), BootError> {
+        let input: Box<dyn BufRead> = match file {
+            Some(path) => Box::new(BufReader::new(File::open(path).map_err(|error| at(path, error))?)),
+            None => Box::new(io::stdin().lock()),
+        };
+        let OneDatabase { settings, contract, text, policy } = &self.0;
+        let mut database = OfflineDatabase::open(settings, contract.clone(), text, false).map_err(fail)?;
+        let bar = counter("objects imported");
+        let mut batch = Vec::new();
+        let mut write = |batch: &mut Vec<StoredObject>| -> Result<(), BootError> {
+            let count = batch.len() as u64;
+            let left = database.insert(std::mem::take(batch), replace).map_err(fail)?;
+            bar.inc(count);
+            match left.first() {
+                None => Ok(()),
+                Some(doid) => Err(fail(format_args!(
+                    "object {doid} exists already and was left as it is; all other objects up to it and of its batch \
+                     were imported. Say --replace to replace what exists"
+                ))),
+            }
+        };
+        for (number, line) in input.lines().enumerate() {
+            let line = line.map_err(|error| fail(format_args!("line {}: {error}", number + 1)))?;
+            if line.trim().is_empty() {
+                continue;
+            }
+            let object = objects::from_line(contract, *policy, &line)
+                .map_err(|error| fail(format_args!("line {}: {error}; the lines before it were imported", number + 1)));
+            match object {
+                Ok(object) => batch.push(object),
+                Err(error) => {
+                    write(&mut batch)?;
+                    return Err(error);
+                }
+            }
+            if batch.len() >= IMPORT_OBJECTS {
+                write(&mut batch)?;
+            }
+        }
+        write(&mut batch)?;
+        bar.finish_and_clear();
+        Ok(())
+    }
+
+    fn stats(&self) -> Result<(), BootError> {
+        let mut database = self.open()?;
+        let bar = counter("objects counted");
+        let statistics = database.statistics(&mut |count| bar.set_position(count)).map_err(fail)?;
+        bar.finish_and_clear();
+        let classes: serde_json::Map<_, _> =
+            statistics.classes.into_iter().map(|(name, count)| (name, count.into())).collect();
+        let line = serde_json::json!({
+            "objects": statistics.objects,
+            "classes": classes,
+            "values": statistics.values,
+            "value_bytes": statistics.value_bytes,
+            "disk_bytes": statistics.disk_bytes,
+            "next_doid": statistics.next_doid,
+            "freed_doids": statistics.freed_doids,
+        });
+        writeln!(io::stdout(), "{line}").map_err(writing)
+    }
+
+    fn verify(&self) -> Result<(), BootError> {
+        let mut database = self.open()?;
+        let bar = counter("objects read");
+        let wrong = database.verify(self.0.policy, &mut |count| bar.set_position(count));
+        bar.finish_and_clear();
+        for line in &wrong {
+            writeln!(io::stdout(), "{line}").map_err(writing)?;
+        }
+        match wrong.len() {
+            0 => {
+                eprintln!("no fault found");
+                Ok(())
+            }
+            count => Err(fail(format_args!("{count} faults found"))),
+        }
+    }
+
+    fn backup(&self, folder: &Path) -> Result<(), BootError> {
+        let target = absolute(folder).map_err(|error| at(folder, error))?;
+        // A daemon that runs makes the copy itself.
+        if ask_for_backup(&self.0.settings.directory, &target).map_err(fail)?.is_none() {
+            self.open()?.backup(&target).map_err(fail)?;
+        }
+        Ok(())
+    }
+
+    fn restore(&self, folder: &Path) -> Result<(), BootError> {
+        let style = ProgressStyle::with_template("{bar:30} {bytes} of {total_bytes}").expect("a sound template");
+        let bar = ProgressBar::new(0).with_style(style);
+        restore(folder, &self.0.settings.directory, &mut |copied, total| {
+            bar.set_length(total);
+            bar.set_position(copied);
+        })
+        .map_err(fail)?;
+        bar.finish_and_clear();
+        // What cannot be opened was no backup of this game.
+        self.open().map(drop)
+    }
+
+    fn migrate(&self, dry_run: bool, export: Option<PathBuf>) -> Result<(), BootError> {
+        let OneDatabase { settings, contract, text, .. } = &self.0;
+        let beside = || settings.directory.with_file_name("removed.jsonl");
+        let mut removed = Removed { path: export.unwrap_or_else(beside), file: None };
+        let bar = counter("objects looked at");
+        let report = OfflineDatabase::migrate(settings, contract, text, dry_run, &mut removed, &mut |count| {
+            bar.set_position(count);
+        })
+        .map_err(fail)?;
+        bar.finish_and_clear();
+        print_report(&report, dry_run, &removed).map_err(writing)
+    }
+}
+
+fn print_report(report: &MigrationReport, dry_run: bool, removed: &Removed) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    if report.changes.is_empty() {
+        return writeln!(out, "nothing to convert: the DC files take all that is stored");
+    }
+    for change in &report.changes {
+        writeln!(out, "{change}")?;
+    }
+    let verb = if dry_run { "would be" } else { "were" };
+    writeln!(
+        out,
+        "{} values {verb} converted; {} objects and {} values {verb} removed, {} of them because the new type cannot hold \
+         them",
+        report.values_converted, report.objects_removed, report.values_removed, report.values_unconvertible
+    )?;
+    match &removed.file {
+        Some(_) => writeln!(out, "what was removed is in {}", removed.path.display()),
+        None => Ok(()),
+    }
+}
+
+fn unexpected(doid: Doid, outcome: &Outcome) -> BootError {
+    match outcome {
+        Outcome::Refused(refusal) => fail(format_args!("object {doid}: {refusal}")),
+        _ => fail(format_args!("object {doid} cannot be read or written: `donetd db verify` says more")),
+    }
+}
+
+fn at(path: &Path, error: io::Error) -> BootError {
+    BootError(format!("{}: {error}", path.display()))
+}
+
+/// The file of what a migration removes; made when there is something.
+struct Removed {
+    path: PathBuf,
+    file: Option<BufWriter<File>>,
+}
+
+impl Export for Removed {
+    fn removed(&mut self, doid: Doid, class: &str, fields: &[(&Field, bytes::Bytes)]) -> io::Result<()> {
+        let file = match &mut self.file {
+            Some(file) => file,
+            None => {
+                // A migration that goes on after it was cut short goes on in its file too.
+                let file = File::options().create(true).append(true).open(&self.path)?;
+                self.file.insert(BufWriter::new(file))
+            }
+        };
+        writeln!(file, "{}", objects::to_line(doid, class, fields.iter().map(|(field, value)| (*field, &value[..]))))
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        match &mut self.file {
+            Some(file) => {
+                file.flush()?;
+                file.get_ref().sync_all()
+            }
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! `donetd db …` as a process, on real folders.
+
+#[path = "support/database.rs"]
+#[allow(dead_code)]
+mod database;
+
+use database::{FIRST, LEVEL, Link, NAME, Setup, THING, X, text};
+use donet_perf::Failure;
+use serde_json::{Value, json};
+use std::fs;
+
+/// A folder with some objects, made by a daemon that has ended.
+fn stored(objects: u32) -> Result<Setup, Failure> {
+    let setup = Setup::new(1);
+    let daemon = setup.start();
+    let mut link = Link::new(&daemon)?;
+    for number in 0..objects {
+        let name = text(format!("thing {number} \"é\""));
+        let doid = link.create(THING, &[(NAME, name), (X, (number as i32 - 5).to_le_bytes().to_vec())])?;
+        assert_eq!(doid, FIRST + number);
+    }
+    daemon.stop()?;
+    Ok(setup)
+}
+
+fn lines(text: &str) -> Vec<Value> {
+    text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
+}
+
+#[test]
+fn get_set_list_and_stats() -> Result<(), Failure> {
+    let setup = stored(3)?;
+    let doid = (FIRST + 1).to_string();
+    let object = json!({
+        "doid": FIRST + 1, "class": "Thing", "fields": { "name": ["thing 1 \"é\""], "level": [7], "x": [-4] }
+    });
+    assert_eq!(lines(&setup.tool_says(&["get", &doid])), [object]);
+    setup.tool_says(&["set", &doid, "x=[2147483647]", "name=[\"new\"]"]);
+    let fields = json!({ "name": ["new"], "x": [2_147_483_647] });
+    assert_eq!(lines(&setup.tool_says(&["get", &doid, "x", "name"]))[0]["fields"], fields);
+    for (arguments, expected) in [
+        (&["get", "5"][..], "there is no object 5"),
+        (&["get", &doid, "nose"], "no field \"nose\""),
+        (&["set", &doid, "x=[2147483648]"], "field x"),
+        (&["set", &doid, "x=[1]", "level=[\"many\"]"], "field level"),
+        (&["set", &doid, "x"], "no `=`"),
+        (&["list", "--class", "Nothing"], "no dclass \"Nothing\""),
+    ] {
+        let (succeeded, _, error) = setup.tool(arguments);
+        assert!(!succeeded && error.contains(expected), "{arguments:?}: {error}");
+    }
+    assert_eq!(lines(&setup.tool_says(&["get", &doid, "x", "name"]))[0]["fields"], fields, "all or none");
+    let list = lines(&setup.tool_says(&["list"]));
+    assert_eq!(list, (0..3).map(|number| json!({ "doid": FIRST + number, "class": "Thing" })).collect::<Vec<_>>());
+    let stats = &lines(&setup.tool_says(&["stats"]))[0];
+    assert_eq!((&stats["objects"], &stats["classes"]["Thing"]), (&json!(3), &json!(3)));
+    assert_eq!((&stats["next_doid"], &stats["values"]), (&json!(FIRST + 3), &json!(9)));
+    setup.tool_says(&["verify"]);
+    Ok(())
+}
+
+#[test]
+fn what_is_exported_is_imported_with_its_doids() -> Result<(), Failure> {
+    let from = stored(1200)?;
+    let exported = from.tool_says(&["export"]);
+    assert_eq!(exported.lines().count(), 1200);
+    let to = Setup::new(1);
+    let file = to.folder().join("objects.jsonl");
+    fs::write(&file, &exported)?;
+    let file = file.to_str().expect("a temporary folder is UTF-8");
+    to.tool_says(&["import", file]);
+    assert_eq!(to.tool_says(&["export"]), exported);
+    let (succeeded, _, error) = to.tool(&["import", file]);
+    assert!(!succeeded && error.contains("exists already") && error.contains("--replace"), "{error}");
+    to.tool_says(&["import", "--replace", file]);
+    assert_eq!(to.tool_says(&["export"]), exported);
+    fs::write(
+        file,
+        format!(
+            "{}\n{{\"doid\":1000,\"class\":\"Thing\",\"fields\":{{\"x\":[\"a\"]}}}}\n",
+            exported.lines().next().unwrap()
+        ),
+    )?;
+    let (succeeded, _, error) = to.tool(&["import", "--replace", file]);
+    assert!(!succeeded && error.contains("line 2") && error.contains("field x"), "{error}");
+    to.tool_says(&["verify"]);
+    // A daemon hands out the ids behind them.
+    let daemon = to.start();
+    let mut link = Link::new(&daemon)?;
+    assert_eq!(link.create(THING, &[])?, FIRST + 1200);
+    assert_eq!(link.get(FIRST + 7, X)?, Some(2_i32.to_le_bytes().to_vec()));
+    daemon.stop()
+}
+
+#[test]
+fn a_folder_that_a_daemon_holds_is_refused_but_for_a_backup_which_can_be_restored() -> Result<(), Failure> {
+    let setup = stored(50)?;
+    let daemon = setup.start();
+    let mut link = Link::new(&daemon)?;
+    for arguments in [&["get", "1"][..], &["export"], &["verify"], &["migrate"], &["stats"]] {
+        let (succeeded, _, error) = setup.tool(arguments);
+        let names = error.contains(&format!("by process {}", daemon.process_id()));
+        assert!(!succeeded && error.contains("already open") && names, "{arguments:?}: {error}");
+    }
+    // While it is written to: what was acknowledged before the backup is in it.
+    assert_eq!(link.create(THING, &[(NAME, text("just before"))])?, FIRST + 50);
+    let backup = setup.folder().join("backup");
+    let target = backup.to_str().expect("a temporary folder is UTF-8");
+    setup.tool_says(&["backup", target]);
+    assert_eq!(link.create(THING, &[(NAME, text("just after"))])?, FIRST + 51);
+    let (succeeded, _, error) = setup.tool(&["backup", target]);
+    assert!(!succeeded && error.contains("exists already"), "{error}");
+    daemon.stop()?;
+    assert!(!setup.database.join("donet.socket").exists());
+
+    let (succeeded, _, error) = setup.tool(&["restore", target]);
+    assert!(!succeeded && error.contains("not empty"), "{error}");
+    fs::remove_dir_all(&setup.database)?;
+    setup.tool_says(&["restore", target]);
+    setup.tool_says(&["verify"]);
+    let daemon = setup.start();
+    let mut link = Link::new(&daemon)?;
+    assert_eq!(link.get(FIRST + 50, NAME)?, Some(text("just before")));
+    assert_eq!(link.get(FIRST + 51, NAME)?, None);
+    assert_eq!(link.create(THING, &[])?, FIRST + 51);
+    daemon.stop()?;
+    // And one without a daemon.
+    let second = setup.folder().join("second");
+    setup.tool_says(&["backup", second.to_str().expect("UTF-8")]);
+    assert!(second.join("CURRENT").exists());
+    Ok(())
+}
+
+#[test]
+fn a_dropped_field_is_refused_at_start_until_it_is_migrated() -> Result<(), Failure> {
+    let mut setup = stored(4)?;
+    setup.contract = setup.contract.replace("  x(int32) db;\n", "").replace("level(uint16 = 7)", "level(uint32 = 7)");
+    let said = setup.refused();
+    for part in ["Thing.x is gone: 4 values stored", "donetd db migrate --dry-run", "renames"] {
+        assert!(said.contains(part), "{said}");
+    }
+    assert!(!said.contains("level"), "that is only wider: {said}");
+    let (succeeded, _, error) = setup.tool(&["export"]);
+    assert!(!succeeded && error.contains("Thing.x is gone"), "{error}");
+    let rehearsal = setup.tool_says(&["migrate", "--dry-run"]);
+    assert!(rehearsal.contains("4 values would be removed"), "{rehearsal}");
+    setup.refused();
+    let done = setup.tool_says(&["migrate"]);
+    assert!(done.contains("4 values were removed") && done.contains("removed.jsonl"), "{done}");
+    let removed = lines(&fs::read_to_string(setup.folder().join("removed.jsonl"))?);
+    assert_eq!(removed[3], json!({ "doid": FIRST + 3, "class": "Thing", "fields": { "x": [-2] } }));
+    let daemon = setup.start();
+    assert_eq!(Link::new(&daemon)?.get(FIRST, LEVEL)?, Some(vec![7, 0, 0, 0]));
+    daemon.stop()
+}
