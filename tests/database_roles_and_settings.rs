@@ -129,6 +129,8 @@ fn several_database_roles_have_a_folder_and_a_pool_each() -> Result<(), Failure>
         // A freed id comes again, once the counter is spent, in the order of deletion.
         for doid in [300_000_001_u32, 300_000_000] {
             link.send(104_000, t::DBSERVER_OBJECT_DELETE, &doid.to_le_bytes())?;
+            // Requests for one object keep their order; a CREATE has none with anything (§4.6).
+            assert_eq!(link.get(doid, NAME)?, None);
         }
         assert_eq!(link.create(THING, &[])?, 300_000_001);
         assert_eq!(link.create(THING, &[])?, 300_000_000);
