@@ -285,7 +285,8 @@ class Scene:
         return self.held["forward"] - self.held["back"], self.held["left"] - self.held["right"]
 
     def _begin_talk(self):
-        if self.entry is None:
+        # The Enter that has just confirmed a name is not meant for this.
+        if self.entry is None and self.client.avatar is not None:
             self.talk.show()
             self.talk["focus"] = 1
 

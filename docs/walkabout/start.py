@@ -75,7 +75,8 @@ def main():
     def stop(*_):
         raise KeyboardInterrupt
 
-    signal.signal(signal.SIGTERM, stop)
+    for end in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(end, stop)
     try:
         processes.append(Process("donetd", [options.donetd, options.config]).wait_until_ready())
         processes.append(Process("uberdog", python("uberdog.py", "--md", options.md)).wait_until_ready())

@@ -103,7 +103,7 @@ class WalkerAI(DistributedObjectAI):
 
 
 class NpcAI(WalkerAI):
-    LINES = ("What a day!", "Have you seen a coin?", "I only wander.", "Mind the edge.", "Ça va ? 你好! ☀")
+    LINES = ("What a day!", "Have you seen a coin?", "I only wander.", "Mind the edge.", "Ça va ? ☀")
 
     def __init__(self, air, name, colour):
         WalkerAI.__init__(self, air)
