@@ -79,6 +79,7 @@ scenes! {
     owners_have_a_view_of_their_own: "ownership", STOCK;
     with_leaving_owner_these_clients_die_of_161: "leaving_owner_kills", Keys::default();
     each_keyword_reaches_its_audience_alone: "keywords", STOCK;
+    each_keyword_reaches_its_audience_in_c_too: "keywords_decoded_in_c", STOCK;
     big_values_pass_and_wrong_ones_do_not: "big_and_wrong_values",
         Keys { warnings: &["setLevel", "setHealth", "setName", "setBlob"], ..STOCK };
     moves_and_deletion_are_seen_once: "moves_and_deletion",
