@@ -62,6 +62,12 @@ metrics! {
     gauge objects,
     /// Messages to objects that were refused: unknown fields, bad values, truncated bodies.
     counter object_messages_refused,
+    /// Objects that were looked at because a message or a query was for their parent's children.
+    counter children_visited,
+    /// Messages to many objects that were too long for one turn.
+    counter fan_outs_deferred,
+    /// Messages to many objects that are half handed out.
+    gauge fan_outs_waiting,
     /// Messages that a role does not know or does not implement.
     counter unknown_messages,
     /// Operations submitted to database engines.

@@ -46,6 +46,8 @@ pub enum RoleMessage {
 pub enum RoleTimer {
     Client(ClientTimer),
     Dbss(DbssTimer),
+    /// The State Server goes on with what it hands to many objects.
+    StateServerSlice,
 }
 
 /// One thing for the executor to do.

@@ -146,6 +146,7 @@ impl Daemon {
 
     fn on_timer(&mut self, timer: RoleTimer, turn: &mut Turn<Self>) {
         match timer {
+            RoleTimer::StateServerSlice => self.state_server.on_slice(&mut self.outbox),
             RoleTimer::Client(timer) => self.client_agents.on_timer(timer, &mut self.outbox),
             RoleTimer::Dbss(timer) => {
                 let index = timer.role as usize;

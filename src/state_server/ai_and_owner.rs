@@ -4,7 +4,7 @@ use super::object::{Announcement, Incoming, Object, Recipients};
 use super::partition::Partition;
 use crate::outbox::Outbox;
 use crate::wire::message_type as t;
-use crate::wire::{Channel, Doid, Truncated, children_channel};
+use crate::wire::{Channel, Doid, MessageType, Truncated, children_channel};
 
 /// The body of CHANGING_AI and CHANGING_OWNER.
 fn changing(doid: Doid, new: Channel, old: Channel) -> [u8; 20] {
@@ -12,15 +12,6 @@ fn changing(doid: Doid, new: Channel, old: Channel) -> [u8; 20] {
     body[..4].copy_from_slice(&doid.to_le_bytes());
     body[4..12].copy_from_slice(&new.to_le_bytes());
     body[12..].copy_from_slice(&old.to_le_bytes());
-    body
-}
-
-/// The body of GET_AI_RESP and GET_OWNER_RESP.
-fn channel_answer(context: u32, doid: Doid, channel: Channel) -> [u8; 16] {
-    let mut body = [0; 16];
-    body[..4].copy_from_slice(&context.to_le_bytes());
-    body[4..8].copy_from_slice(&doid.to_le_bytes());
-    body[8..].copy_from_slice(&channel.to_le_bytes());
     body
 }
 
@@ -71,46 +62,45 @@ impl Object {
         Ok(())
     }
 
-    pub fn on_get_ai(&mut self, incoming: &Incoming, out: &mut Outbox) -> Result<(), Truncated> {
-        let context = { incoming.payload }.u32()?;
-        let answer = channel_answer(context, self.doid, self.ai);
-        self.send(out, incoming.sender, t::STATESERVER_OBJECT_GET_AI_RESP, &answer);
-        Ok(())
-    }
-
-    /// CHANGING_AI of the parent.
-    pub fn on_changing_ai(
+    /// What the parent's AI is: by its CHANGING_AI, or by its answer to GET_AI, which begins with a context. An explicit AI
+    /// stays.
+    pub fn on_ai_of_parent(
         &mut self,
         incoming: &Incoming,
         partition: &mut Partition,
         out: &mut Outbox,
     ) -> Result<(), Truncated> {
         let mut payload = incoming.payload;
-        let (parent, new) = (payload.doid()?, payload.channel()?);
-        // The old value is part of the message, and of no use here.
-        payload.channel()?;
-        self.inherit_ai(parent, new, incoming.sender, partition, out);
-        Ok(())
-    }
-
-    /// The parent's answer to GET_AI.
-    pub fn on_get_ai_resp(
-        &mut self,
-        incoming: &Incoming,
-        partition: &mut Partition,
-        out: &mut Outbox,
-    ) -> Result<(), Truncated> {
-        let mut payload = incoming.payload;
-        payload.u32()?;
-        let (parent, new) = (payload.doid()?, payload.channel()?);
-        self.inherit_ai(parent, new, incoming.sender, partition, out);
-        Ok(())
-    }
-
-    fn inherit_ai(&mut self, parent: Doid, new: Channel, sender: Channel, partition: &mut Partition, out: &mut Outbox) {
-        if parent == self.parent && !self.ai_is_explicit {
-            self.change_ai(new, sender, false, partition, out);
+        let is_answer = incoming.message_type == t::STATESERVER_OBJECT_GET_AI_RESP;
+        if is_answer {
+            payload.u32()?;
         }
+        let (parent, new) = (payload.doid()?, payload.channel()?);
+        if !is_answer {
+            // The old value is part of the message, and of no use here.
+            payload.channel()?;
+        }
+        if parent == self.parent && !self.ai_is_explicit {
+            self.change_ai(new, incoming.sender, false, partition, out);
+        }
+        Ok(())
+    }
+
+    /// Answers GET_AI and GET_OWNER.
+    pub fn answer_channel(
+        &self,
+        incoming: &Incoming,
+        response: MessageType,
+        channel: Channel,
+        out: &mut Outbox,
+    ) -> Result<(), Truncated> {
+        let context = { incoming.payload }.u32()?;
+        let mut answer = [0; 16];
+        answer[..4].copy_from_slice(&context.to_le_bytes());
+        answer[4..8].copy_from_slice(&self.doid.to_le_bytes());
+        answer[8..].copy_from_slice(&channel.to_le_bytes());
+        self.send(out, incoming.sender, response, &answer);
+        Ok(())
     }
 
     pub fn on_set_owner(
@@ -132,13 +122,6 @@ impl Object {
         if new != 0 {
             self.announce(partition, out, new, &Announcement::ENTER_OWNER);
         }
-        Ok(())
-    }
-
-    pub fn on_get_owner(&mut self, incoming: &Incoming, out: &mut Outbox) -> Result<(), Truncated> {
-        let context = { incoming.payload }.u32()?;
-        let answer = channel_answer(context, self.doid, self.owner);
-        self.send(out, incoming.sender, t::STATESERVER_OBJECT_GET_OWNER_RESP, &answer);
         Ok(())
     }
 }

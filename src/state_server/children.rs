@@ -6,13 +6,42 @@
 //! daemons too.
 
 use crate::wire::{Doid, Zone};
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
+use std::sync::Arc;
+
+/// Where a child is: its zone and its doid.
+pub type Place = (Zone, Doid);
+
+/// Which children of a parent are meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Zones {
+    All,
+    /// Those in these zones, ascending, each once.
+    Listed(Arc<[Zone]>),
+}
+
+impl Zones {
+    pub fn listed(zones: impl Iterator<Item = Zone>) -> Self {
+        let mut zones: Vec<Zone> = zones.collect();
+        zones.sort_unstable();
+        zones.dedup();
+        Self::Listed(zones.into())
+    }
+
+    pub fn include(&self, zone: Zone) -> bool {
+        match self {
+            Self::All => true,
+            Self::Listed(zones) => zones.binary_search(&zone).is_ok(),
+        }
+    }
+}
 
 /// The live objects of this executor by parent and zone. Objects without a parent are not in it.
 #[derive(Debug, Default)]
 pub struct LocalChildren {
-    by_parent: HashMap<Doid, BTreeSet<(Zone, Doid)>>,
+    by_parent: HashMap<Doid, BTreeSet<Place>>,
 }
 
 impl LocalChildren {
@@ -32,81 +61,114 @@ impl LocalChildren {
         }
     }
 
-    /// The children of a parent, by zone and doid.
-    pub fn of(&self, parent: Doid) -> impl Iterator<Item = Doid> + '_ {
-        self.by_parent.get(&parent).into_iter().flatten().map(|&(_, child)| child)
+    /// Whether a parent has any child here.
+    pub fn any(&self, parent: Doid) -> bool {
+        self.by_parent.contains_key(&parent)
     }
 
-    /// The children of a parent in one zone, by doid.
-    pub fn in_zone(&self, parent: Doid, zone: Zone) -> impl Iterator<Item = Doid> + '_ {
-        let children = self.by_parent.get(&parent).into_iter();
-        children.flat_map(move |children| children.range((zone, 0)..=(zone, Doid::MAX))).map(|&(_, child)| child)
+    /// Appends up to `limit` children of a parent in these zones, in the order of zone and doid, beginning behind a
+    /// place.
+    pub fn places_after(
+        &self,
+        parent: Doid,
+        zones: &Zones,
+        behind: Option<Place>,
+        limit: usize,
+        places: &mut Vec<Place>,
+    ) {
+        let Some(children) = self.by_parent.get(&parent) else { return };
+        let behind = behind.map_or(Bound::Unbounded, Bound::Excluded);
+        let most = places.len() + limit;
+        match zones {
+            Zones::All => places.extend(children.range((behind, Bound::Unbounded)).take(limit)),
+            Zones::Listed(zones) => {
+                let first = match behind {
+                    Bound::Excluded((zone, _)) => zones.partition_point(|&listed| listed < zone),
+                    _ => 0,
+                };
+                for &zone in &zones[first..] {
+                    let from = match behind {
+                        Bound::Excluded(place) if place.0 == zone => behind,
+                        _ => Bound::Included((zone, 0)),
+                    };
+                    let in_zone = children.range((from, Bound::Included((zone, Doid::MAX))));
+                    places.extend(in_zone.take(most - places.len()));
+                    if places.len() == most {
+                        return;
+                    }
+                }
+            }
+        }
     }
 }
 
-/// Where a parent believes a child to be.
-#[derive(Clone, Copy, Debug)]
-struct Place {
-    zone: Zone,
-    foreign: bool,
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Count {
-    all: u32,
+/// The children in one zone, as far as their parent knows.
+#[derive(Debug, Default)]
+struct ZoneChildren {
+    doids: BTreeSet<Doid>,
     foreign: u32,
 }
 
 /// The children that a parent has been told of.
+///
+/// Nothing here costs more than the children that it concerns, however many there are beside them.
 #[derive(Debug, Default)]
 pub struct Children {
-    place_of: HashMap<Doid, Place>,
+    zone_of: HashMap<Doid, Zone>,
+    /// Those that live in other daemons: usually few.
+    foreign: HashSet<Doid>,
     /// Only zones that have children.
-    zones: BTreeMap<Zone, Count>,
+    zones: BTreeMap<Zone, ZoneChildren>,
 }
 
 impl Children {
     pub fn is_empty(&self) -> bool {
-        self.place_of.is_empty()
+        self.zone_of.is_empty()
     }
 
-    /// Notes where a child is; what was known of it before is replaced. `foreign` says that it lives in another daemon.
-    /// Returns whether anything about its place is new.
-    pub fn put(&mut self, child: Doid, zone: Zone, foreign: bool) -> bool {
-        let before = self.place_of.insert(child, Place { zone, foreign });
+    /// Notes where a child is; what was known of it before is replaced. `is_foreign` says that it lives in another
+    /// daemon. Returns whether anything about its place is new.
+    pub fn put(&mut self, child: Doid, zone: Zone, is_foreign: bool) -> bool {
+        let before = self.zone_of.insert(child, zone);
         if let Some(before) = before {
-            self.uncount(before);
+            self.leave_zone(child, before);
         }
-        let count = self.zones.entry(zone).or_default();
-        count.all += 1;
-        count.foreign += u32::from(foreign);
-        before.is_none_or(|before| before.zone != zone)
+        let children = self.zones.entry(zone).or_default();
+        children.doids.insert(child);
+        if is_foreign {
+            children.foreign += 1;
+            self.foreign.insert(child);
+        }
+        before != Some(zone)
     }
 
     /// Forgets a child.
     pub fn remove(&mut self, child: Doid) {
-        if let Some(place) = self.place_of.remove(&child) {
-            self.uncount(place);
+        if let Some(zone) = self.zone_of.remove(&child) {
+            self.leave_zone(child, zone);
         }
     }
 
-    fn uncount(&mut self, place: Place) {
-        let Some(count) = self.zones.get_mut(&place.zone) else { return };
-        count.all -= 1;
-        count.foreign -= u32::from(place.foreign);
-        if count.all == 0 {
-            self.zones.remove(&place.zone);
+    fn leave_zone(&mut self, child: Doid, zone: Zone) {
+        let Some(children) = self.zones.get_mut(&zone) else { return };
+        children.doids.remove(&child);
+        children.foreign -= u32::from(self.foreign.remove(&child));
+        if children.doids.is_empty() {
+            self.zones.remove(&zone);
         }
     }
 
     /// Forgets the children in these zones. Returns whether there were any.
     pub fn clear_zones(&mut self, zones: impl Iterator<Item = Zone>) -> bool {
         let mut any = false;
-        for zone in zones {
-            any |= self.zones.remove(&zone).is_some();
-        }
-        if any {
-            self.place_of.retain(|_, place| self.zones.contains_key(&place.zone));
+        for children in zones.filter_map(|zone| self.zones.remove(&zone)).collect::<Vec<_>>() {
+            any = true;
+            for child in children.doids {
+                self.zone_of.remove(&child);
+                if children.foreign > 0 {
+                    self.foreign.remove(&child);
+                }
+            }
         }
         any
     }
@@ -116,24 +178,29 @@ impl Children {
         self.zones.keys().copied()
     }
 
+    /// How many zones have children.
+    pub fn active_zone_count(&self) -> usize {
+        self.zones.len()
+    }
+
     /// How many children there are.
     pub fn count(&self) -> u32 {
-        self.place_of.len() as u32
+        self.zone_of.len() as u32
     }
 
     /// How many children are in a zone.
     pub fn count_in(&self, zone: Zone) -> u32 {
-        self.zones.get(&zone).map_or(0, |count| count.all)
+        self.zones.get(&zone).map_or(0, |children| children.doids.len() as u32)
     }
 
     /// How many children live in other daemons.
     pub fn foreign(&self) -> u32 {
-        self.zones.values().map(|count| count.foreign).sum()
+        self.foreign.len() as u32
     }
 
     /// How many children in a zone live in other daemons.
     pub fn foreign_in(&self, zone: Zone) -> u32 {
-        self.zones.get(&zone).map_or(0, |count| count.foreign)
+        self.zones.get(&zone).map_or(0, |children| children.foreign)
     }
 }
 
@@ -182,11 +249,22 @@ mod tests {
         for (parent, zone, child) in [(1000, 1, 7), (1000, 1, 5), (1000, 0, 9), (1000, 2, 8), (1001, 1, 6), (0, 1, 4)] {
             children.add(parent, zone, child);
         }
-        assert_eq!(children.in_zone(1000, 1).collect::<Vec<_>>(), [5, 7]);
-        assert_eq!(children.of(1000).collect::<Vec<_>>(), [9, 5, 7, 8]);
-        assert_eq!(children.of(0).count(), 0);
+        let after = |parent, zones: &Zones, behind, limit| {
+            let mut places = Vec::new();
+            children.places_after(parent, zones, behind, limit, &mut places);
+            places
+        };
+        let listed = |zones: &[Zone]| Zones::listed(zones.iter().copied());
+        assert_eq!(after(1000, &listed(&[1]), None, 9), [(1, 5), (1, 7)]);
+        assert_eq!(after(1000, &listed(&[2, 0, 2, 7]), None, 9), [(0, 9), (2, 8)]);
+        assert_eq!(after(1000, &listed(&[2, 0, 1]), Some((1, 5)), 9), [(1, 7), (2, 8)]);
+        assert_eq!(after(1000, &listed(&[2, 0, 1]), Some((1, 5)), 1), [(1, 7)]);
+        assert_eq!(after(1000, &Zones::All, None, 9), [(0, 9), (1, 5), (1, 7), (2, 8)]);
+        assert_eq!(after(1000, &Zones::All, Some((1, 5)), 1), [(1, 7)]);
+        assert_eq!(after(1000, &Zones::All, Some((2, 8)), 9), []);
+        assert_eq!(after(0, &Zones::All, None, 9), []);
         children.remove(1001, 1, 6);
         children.remove(1001, 1, 6);
-        assert_eq!(children.of(1001).count(), 0);
+        assert!(!children.any(1001) && children.any(1000));
     }
 }

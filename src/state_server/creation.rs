@@ -17,15 +17,26 @@ pub struct Creation {
     pub parent: Doid,
     pub zone: Zone,
     pub values: Values,
-    /// The field of OTHER that the class does not have: what came behind it was ignored.
-    pub ended_by: Option<u16>,
+    /// What of OTHER was left out.
+    pub left_out: LeftOut,
+}
+
+/// Fields of an OTHER section that a creation does not take, without being refused for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LeftOut {
+    /// The first one that the class has and does not keep: it is not `ram`.
+    pub not_kept: Option<u16>,
+    /// One that the class does not have: what came behind it was not read.
+    pub unknown: Option<u16>,
 }
 
 /// Why an object is not created.
 #[derive(Debug, thiserror::Error)]
 pub enum CreationRefused {
-    #[error(transparent)]
-    Truncated(#[from] Truncated),
+    #[error("{0}")]
+    NoHeader(Truncated),
+    #[error("object {doid} of class {class}: {error}")]
+    Truncated { doid: Doid, class: String, error: Truncated },
     #[error("doid 0 is no doid")]
     NoDoid,
     #[error("object {0} exists")]
@@ -49,8 +60,8 @@ pub fn read_creation(
     partition: &mut Partition,
     exists: impl FnOnce(Doid) -> bool,
 ) -> Result<Creation, CreationRefused> {
-    let doid = payload.doid()?;
-    let (parent, zone, class_id) = (payload.doid()?, payload.zone()?, payload.u16()?);
+    let mut header = || Ok((payload.doid()?, payload.doid()?, payload.zone()?, payload.u16()?));
+    let (doid, parent, zone, class_id) = header().map_err(CreationRefused::NoHeader)?;
     if doid == 0 {
         return Err(CreationRefused::NoDoid);
     }
@@ -61,22 +72,23 @@ pub fn read_creation(
         return Err(CreationRefused::UnknownClass { doid, class: class_id });
     };
     let refused = |refusal| CreationRefused::Field { doid, class: class.name().to_owned(), refusal };
+    let cut = |error| CreationRefused::Truncated { doid, class: class.name().to_owned(), error };
     let mut given: GivenValues = smallvec![None; layout.slots().len()];
     for (slot, value) in layout.required().iter().zip(&mut given) {
         let field = class.field(slot.field).expect("a layout has fields of its class");
         let used = field
             .validate_prefix(payload.rest(), partition.text)
             .map_err(|error| refused(FieldRefusal::value(field, error)))?;
-        *value = Some(payload.take(used)?);
+        *value = Some(payload.take(used).map_err(cut)?);
     }
-    let mut ended_by = None;
+    let mut left_out = LeftOut::default();
     if with_other {
-        ended_by = read_other(&mut payload, class, partition, &mut given).map_err(|stop| match stop {
-            OtherRefused::Truncated(error) => CreationRefused::Truncated(error),
+        left_out = read_other(&mut payload, class, partition, &mut given).map_err(|stop| match stop {
+            OtherRefused::Truncated(error) => cut(error),
             OtherRefused::Field(refusal) => refused(refusal),
         })?;
     }
-    Ok(Creation { doid, class: class_id, parent, zone, values: Values::new(&given), ended_by })
+    Ok(Creation { doid, class: class_id, parent, zone, values: Values::new(&given), left_out })
 }
 
 enum OtherRefused {
@@ -97,16 +109,18 @@ fn read_other<'a>(
     class: &Class,
     partition: &Partition,
     given: &mut GivenValues<'a>,
-) -> Result<Option<u16>, OtherRefused> {
+) -> Result<LeftOut, OtherRefused> {
     let layout = partition.layout(class.id());
+    let mut left_out = LeftOut::default();
     for _ in 0..payload.u16()? {
         let id = payload.u16()?;
         let Some(field) = class.field(id) else {
-            return Ok(Some(id));
+            left_out.unknown = Some(id);
+            break;
         };
         let refused = |error| OtherRefused::Field(FieldRefusal::value(field, error));
         if !field.keywords().contains(Keywords::RAM) {
-            tracing::debug!(class = class.name(), field = field.name(), "not stored: the field is not ram");
+            left_out.not_kept.get_or_insert(id);
             payload.take(field.skip(payload.rest()).map_err(refused)?)?;
             continue;
         }
@@ -127,5 +141,5 @@ fn read_other<'a>(
             rest = after;
         }
     }
-    Ok(None)
+    Ok(left_out)
 }

@@ -9,7 +9,7 @@ use crate::outbox::Outbox;
 use crate::wire::message_type as t;
 use crate::wire::{Channel, Doid, MessageType, Reader, Truncated};
 use donet_dc::{Class, Field, FieldKind, Keywords, ValueError};
-use std::collections::BTreeSet;
+use smallvec::SmallVec;
 
 /// Why an update or a reset of a field is refused.
 #[derive(Debug, thiserror::Error)]
@@ -30,28 +30,56 @@ const DOID_BYTES: usize = size_of::<Doid>();
 const FIELD_ID_BYTES: usize = size_of::<u16>();
 
 impl Object {
-    /// Whether the message names this object as its target; others are silently ignored (SS-14).
-    fn is_target(&self, payload: &mut Reader) -> Result<bool, Truncated> {
-        Ok(payload.doid()? == self.doid)
-    }
-
-    pub fn on_set_field(
+    /// All messages about fields but GET_CLASS. They name the object that they mean, questions behind a context; what
+    /// means another object is silently ignored (SS-14).
+    pub fn on_field_message(
         &mut self,
         incoming: &Incoming,
         partition: &mut Partition,
         out: &mut Outbox,
     ) -> Result<(), Truncated> {
         let mut payload = incoming.payload;
-        if !self.is_target(&mut payload)? {
+        let is_question = matches!(
+            incoming.message_type,
+            t::STATESERVER_OBJECT_GET_FIELD | t::STATESERVER_OBJECT_GET_FIELDS | t::STATESERVER_OBJECT_GET_ALL
+        );
+        let context = if is_question { payload.u32()? } else { 0 };
+        if payload.doid()? != self.doid {
             return Ok(());
         }
+        match incoming.message_type {
+            t::STATESERVER_OBJECT_SET_FIELD => self.set_field(payload, incoming, partition, out),
+            t::STATESERVER_OBJECT_SET_FIELDS => self.set_fields(payload, incoming, partition, out),
+            t::STATESERVER_OBJECT_GET_FIELD => self.get_field(context, payload, incoming, partition, out),
+            t::STATESERVER_OBJECT_GET_FIELDS => self.get_fields(context, payload, incoming, partition, out),
+            t::STATESERVER_OBJECT_GET_ALL => {
+                self.announce(partition, out, incoming.sender, &Announcement::get_all_resp(context));
+                Ok(())
+            }
+            t::STATESERVER_OBJECT_DELETE_FIELD_RAM => self.delete_fields(1, payload, incoming, partition, out),
+            t::STATESERVER_OBJECT_DELETE_FIELDS_RAM => {
+                let count = payload.u16()?;
+                self.delete_fields(count, payload, incoming, partition, out)
+            }
+            other => unreachable!("{other} is not about fields"),
+        }
+    }
+
+    fn set_field(
+        &mut self,
+        mut payload: Reader,
+        incoming: &Incoming,
+        partition: &mut Partition,
+        out: &mut Outbox,
+    ) -> Result<(), Truncated> {
         let (id, value) = (payload.u16()?, payload.rest());
         match self.apply(id, value, partition) {
             Ok((used, keywords)) => {
                 // What came is what goes, but for surplus bytes at its end.
                 let body = &incoming.payload.rest()[..DOID_BYTES + FIELD_ID_BYTES + used];
                 let recipients = self.update_recipients(keywords, incoming.sender);
-                self.send_for(out, &recipients, incoming.sender, t::STATESERVER_OBJECT_SET_FIELD, body);
+                let message_type = t::STATESERVER_OBJECT_SET_FIELD;
+                self.send_large(&recipients, incoming.sender, message_type, body, partition, out);
             }
             Err(refusal) => self.refuse(&refusal, incoming, partition, out),
         }
@@ -59,16 +87,13 @@ impl Object {
     }
 
     /// One update after the other, each with its own message to the observers, up to the first that is refused.
-    pub fn on_set_fields(
+    fn set_fields(
         &mut self,
+        mut payload: Reader,
         incoming: &Incoming,
         partition: &mut Partition,
         out: &mut Outbox,
     ) -> Result<(), Truncated> {
-        let mut payload = incoming.payload;
-        if !self.is_target(&mut payload)? {
-            return Ok(());
-        }
         for _ in 0..payload.u16()? {
             let element = payload.rest();
             let id = payload.u16()?;
@@ -79,11 +104,12 @@ impl Object {
                     if recipients.is_empty() {
                         continue;
                     }
-                    partition.scratch.clear();
-                    partition.scratch.extend_from_slice(&self.doid.to_le_bytes());
-                    partition.scratch.extend_from_slice(&element[..FIELD_ID_BYTES + used]);
+                    let mut body = partition.take_scratch();
+                    body.extend_from_slice(&self.doid.to_le_bytes());
+                    body.extend_from_slice(&element[..FIELD_ID_BYTES + used]);
                     let message_type = t::STATESERVER_OBJECT_SET_FIELD;
-                    self.send_for(out, &recipients, incoming.sender, message_type, &partition.scratch);
+                    self.send_large(&recipients, incoming.sender, message_type, &body, partition, out);
+                    partition.give_scratch_back(body);
                 }
                 Err(refusal) => {
                     self.refuse(&refusal, incoming, partition, out);
@@ -171,20 +197,16 @@ impl Object {
         complete
     }
 
-    pub fn on_get_field(
+    fn get_field(
         &mut self,
+        context: u32,
+        mut payload: Reader,
         incoming: &Incoming,
         partition: &mut Partition,
         out: &mut Outbox,
     ) -> Result<(), Truncated> {
-        let mut payload = incoming.payload;
-        let context = payload.u32()?;
-        if !self.is_target(&mut payload)? {
-            return Ok(());
-        }
         let id = payload.u16()?;
-        let mut answer = std::mem::take(&mut partition.scratch);
-        answer.clear();
+        let mut answer = partition.take_scratch();
         answer.extend_from_slice(&context.to_le_bytes());
         answer.push(1);
         answer.extend_from_slice(&id.to_le_bytes());
@@ -194,62 +216,49 @@ impl Object {
             answer.truncate(size_of_val(&context));
             answer.push(0);
         }
-        self.send(out, incoming.sender, t::STATESERVER_OBJECT_GET_FIELD_RESP, &answer);
-        partition.scratch = answer;
+        let message_type = t::STATESERVER_OBJECT_GET_FIELD_RESP;
+        self.send_large(&[incoming.sender], self.doid.into(), message_type, &answer, partition, out);
+        partition.give_scratch_back(answer);
         Ok(())
     }
 
-    pub fn on_get_fields(
+    /// Fields are answered in ascending order, each once; one that the class does not have fails them all.
+    fn get_fields(
         &mut self,
+        context: u32,
+        mut payload: Reader,
         incoming: &Incoming,
         partition: &mut Partition,
         out: &mut Outbox,
     ) -> Result<(), Truncated> {
-        let mut payload = incoming.payload;
-        let context = payload.u32()?;
-        if !self.is_target(&mut payload)? {
-            return Ok(());
-        }
-        let mut ids = BTreeSet::new();
+        let mut ids: SmallVec<[u16; 32]> = SmallVec::new();
         for _ in 0..payload.u16()? {
-            ids.insert(payload.u16()?);
+            ids.push(payload.u16()?);
         }
+        ids.sort_unstable();
+        ids.dedup();
         let class = partition.class(self.class);
         let mut answer = context.to_le_bytes().to_vec();
-        match ids.iter().map(|&id| class.field(id)).collect::<Option<Vec<&Field>>>() {
-            None => answer.push(0),
-            Some(fields) => {
-                answer.push(1);
-                let count_at = answer.len();
-                answer.extend_from_slice(&[0; 2]);
-                let mut count = 0_u16;
-                for field in fields {
-                    let before = answer.len();
-                    answer.extend_from_slice(&field.id().to_le_bytes());
-                    if self.append_value(class, field, partition, &mut answer) {
-                        count += 1;
-                    } else {
-                        answer.truncate(before);
-                    }
+        if ids.iter().all(|&id| class.field(id).is_some()) {
+            answer.push(1);
+            let count_at = answer.len();
+            answer.extend_from_slice(&[0; 2]);
+            let mut count = 0_u16;
+            for field in ids.iter().filter_map(|&id| class.field(id)) {
+                let before = answer.len();
+                answer.extend_from_slice(&field.id().to_le_bytes());
+                if self.append_value(class, field, partition, &mut answer) {
+                    count += 1;
+                } else {
+                    answer.truncate(before);
                 }
-                answer[count_at..count_at + 2].copy_from_slice(&count.to_le_bytes());
             }
+            answer[count_at..count_at + 2].copy_from_slice(&count.to_le_bytes());
+        } else {
+            answer.push(0);
         }
-        self.send(out, incoming.sender, t::STATESERVER_OBJECT_GET_FIELDS_RESP, &answer);
-        Ok(())
-    }
-
-    pub fn on_get_all(
-        &mut self,
-        incoming: &Incoming,
-        partition: &mut Partition,
-        out: &mut Outbox,
-    ) -> Result<(), Truncated> {
-        let mut payload = incoming.payload;
-        let context = payload.u32()?;
-        if self.is_target(&mut payload)? {
-            self.announce(partition, out, incoming.sender, &Announcement::get_all_resp(context));
-        }
+        let message_type = t::STATESERVER_OBJECT_GET_FIELDS_RESP;
+        self.send_large(&[incoming.sender], self.doid.into(), message_type, &answer, partition, out);
         Ok(())
     }
 
@@ -264,31 +273,16 @@ impl Object {
         Ok(())
     }
 
-    pub fn on_delete_field_ram(
+    /// Deletes so many fields, up to the first that the class does not have.
+    fn delete_fields(
         &mut self,
+        count: u16,
+        mut payload: Reader,
         incoming: &Incoming,
         partition: &mut Partition,
         out: &mut Outbox,
     ) -> Result<(), Truncated> {
-        let mut payload = incoming.payload;
-        if self.is_target(&mut payload)? {
-            let id = payload.u16()?;
-            self.delete_field(id, incoming, partition, out);
-        }
-        Ok(())
-    }
-
-    pub fn on_delete_fields_ram(
-        &mut self,
-        incoming: &Incoming,
-        partition: &mut Partition,
-        out: &mut Outbox,
-    ) -> Result<(), Truncated> {
-        let mut payload = incoming.payload;
-        if !self.is_target(&mut payload)? {
-            return Ok(());
-        }
-        for _ in 0..payload.u16()? {
+        for _ in 0..count {
             let id = payload.u16()?;
             if !self.delete_field(id, incoming, partition, out) {
                 break;
@@ -337,7 +331,7 @@ impl Object {
         body.extend_from_slice(&field.id().to_le_bytes());
         body.extend_from_slice(value);
         let recipients = self.update_recipients(field.keywords(), sender);
-        self.send_for(out, &recipients, sender, message_type, &body);
+        self.send_large(&recipients, sender, message_type, &body, partition, out);
     }
 }
 

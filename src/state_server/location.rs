@@ -36,6 +36,7 @@ impl Object {
         }
         partition.children.remove(old.0, old.1, self.doid);
         partition.children.add(new.0, new.1, self.doid);
+        partition.fan_outs.note_arrival(new.0, self.doid);
         (self.parent, self.zone) = new;
         self.parent_synchronized = false;
         if new.0 != old.0 {

@@ -9,32 +9,38 @@ mod ai_and_owner;
 mod children;
 mod creation;
 mod deletion;
+mod fan_outs;
 mod fields;
 mod layout;
 mod location;
 mod object;
+mod objects;
 mod parent;
 mod partition;
 mod refusals;
+mod slices;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod values;
 
+pub use children::Zones;
 pub(crate) use fields::parts;
 pub(crate) use layout::{Filter, Layouts};
-pub use parent::QueriedZones;
 pub(crate) use refusals::RefusalLog;
 pub use values::Values;
 
-use crate::outbox::{Outbox, Participant, RoleMessage, contained};
+use crate::outbox::{Outbox, Participant, contained};
 use crate::wire::message_type as t;
-use crate::wire::{Channel, Datagram, Doid, Zone};
+use crate::wire::{Channel, Datagram, Doid, MessageType, Zone};
+use children::Place;
+use creation::{Creation, LeftOut};
 use donet_dc::{Contract, Keywords, TextPolicy};
 use donet_shards::ShardId;
-use hashbrown::HashMap;
-use object::{Announcement, Fate, Incoming, Object};
+use fan_outs::Task;
+use object::{Fate, Incoming, Object};
+use objects::Objects;
 use partition::Partition;
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -43,7 +49,7 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub enum StateServerMessage {
     /// A parent asks every executor to let its children in these zones answer the requester.
-    ZoneQuery { query: u64, parent: Doid, context: u32, requester: Channel, zones: QueriedZones },
+    ZoneQuery { query: u64, parent: Doid, context: u32, requester: Channel, zones: Zones },
     /// So many of this executor's children have answered.
     ZoneAnswer { query: u64, count: u32 },
 }
@@ -71,8 +77,10 @@ pub struct Audience {
 
 /// One executor's partition of the live objects.
 pub struct StateServer {
-    objects: HashMap<Doid, Object>,
+    objects: Objects,
     partition: Partition,
+    /// The children at hand; kept for its memory.
+    places: Vec<Place>,
 }
 
 /// Channels below are the channels of objects; those from here to twice as much are children channels (§1.2).
@@ -80,12 +88,12 @@ const CHILDREN_CHANNELS: Channel = 1 << 32;
 
 impl StateServer {
     pub fn new(contract: Arc<Contract>, text: TextPolicy) -> Self {
-        Self { objects: HashMap::new(), partition: Partition::new(contract, text) }
+        Self { objects: Objects::default(), partition: Partition::new(contract, text), places: Vec::new() }
     }
 
     /// Whether an object is live on this executor.
     pub fn is_live(&self, doid: Doid) -> bool {
-        self.objects.contains_key(&doid)
+        self.objects.contains(doid)
     }
 
     /// The number of live objects on this executor.
@@ -102,19 +110,15 @@ impl StateServer {
         };
         contained(out, Participant::StateServer, |out| match message_type {
             t::STATESERVER_CREATE_OBJECT_WITH_REQUIRED | t::STATESERVER_CREATE_OBJECT_WITH_REQUIRED_OTHER => {
+                if let Ok(doid) = { payload }.doid() {
+                    self.settle_all(doid, out);
+                }
                 let with_other = message_type == t::STATESERVER_CREATE_OBJECT_WITH_REQUIRED_OTHER;
-                let exists = |doid| self.objects.contains_key(&doid);
+                let exists = |doid| self.objects.contains(doid);
                 match creation::read_creation(payload, with_other, &mut self.partition, exists) {
                     Ok(new) => {
-                        let creation::Creation { doid, class, parent, zone, values, ended_by } = new;
-                        if let Some(field) = ended_by {
-                            let class = self.partition.class_name(class);
-                            let line = format_args!(
-                                "{message_type} of object {doid} from {sender}: OTHER is ignored from field {field} on, \
-                                 which class {class} does not have"
-                            );
-                            self.partition.refusals.note(out.now_us, line);
-                        }
+                        let Creation { doid, class, parent, zone, values, left_out } = new;
+                        self.note_left_out(doid, class, left_out, (message_type, sender), out);
                         self.activate(Activation { doid, class, parent, zone, values, sender }, out);
                     }
                     Err(refusal) => {
@@ -124,7 +128,7 @@ impl StateServer {
                 }
             }
             t::STATESERVER_DELETE_AI_OBJECTS => match { payload }.channel() {
-                Ok(ai) => self.delete_ai_objects(ai, sender, payload.rest(), out),
+                Ok(ai) => self.delete_ai_objects(ai, sender, out),
                 Err(error) => {
                     let line = format_args!("{message_type} from {sender} refused: {error}");
                     self.partition.refusals.refuse(out, line);
@@ -138,12 +142,29 @@ impl StateServer {
         });
     }
 
-    /// Passes DELETE_AI_OBJECTS to the objects that were given this AI (§2.5). AI 0 is no AI.
-    fn delete_ai_objects(&mut self, ai: Channel, sender: Channel, payload: &[u8], out: &mut Outbox) {
-        if ai != 0 {
-            let objects: Vec<Channel> = self.partition.with_explicit_ai(ai).map(Channel::from).collect();
-            let message_type = t::STATESERVER_DELETE_AI_OBJECTS;
-            out.send(Participant::StateServer, &objects, sender, message_type, &payload[..size_of_val(&ai)]);
+    /// Says what of a creation's OTHER section the object does not have.
+    fn note_left_out(
+        &mut self,
+        doid: Doid,
+        class: u16,
+        left_out: LeftOut,
+        (message_type, sender): (MessageType, Channel),
+        out: &Outbox,
+    ) {
+        if left_out == LeftOut::default() {
+            return;
+        }
+        let class = self.partition.class_name(class);
+        let head = format_args!("{message_type} from {sender} of object {doid} of class {class}: OTHER");
+        let refusals = &mut self.partition.refusals;
+        if let Some(field) = left_out.not_kept {
+            refusals.note(out.now_us, format_args!("{head} has field {field}, which is not ram and is left out"));
+        }
+        if let Some(field) = left_out.unknown {
+            refusals.note(
+                out.now_us,
+                format_args!("{head} is ignored from field {field} on, which the class does not have"),
+            );
         }
     }
 
@@ -151,7 +172,8 @@ impl StateServer {
     /// with nothing done, if there is one of that doid or the contract has no such class.
     pub fn activate(&mut self, object: Activation, out: &mut Outbox) -> bool {
         let Activation { doid, class, parent, zone, values, sender } = object;
-        if self.objects.contains_key(&doid) || self.partition.layouts.get(class).is_none() {
+        self.settle_all(doid, out);
+        if self.objects.contains(doid) || self.partition.layouts.get(class).is_none() {
             return false;
         }
         if crate::wire::is_reserved_doid(doid) {
@@ -159,7 +181,7 @@ impl StateServer {
             self.partition.refusals.note(out.now_us, line);
         }
         let partition = &mut self.partition;
-        let object = self.objects.entry(doid).insert(Object::new(doid, class, values)).into_mut();
+        let object = self.objects.insert(Object::new(doid, class, values));
         out.metrics.objects += 1;
         let entered = contained(out, Participant::Object(doid), |out| {
             object.move_to((parent, zone), sender, partition, out);
@@ -174,37 +196,48 @@ impl StateServer {
     /// Handles a datagram at every live object of this executor that it is addressed to: by its own channel or by its
     /// parent's children channel. Each handles it once, and the object that sent it does not.
     pub fn on_datagram(&mut self, datagram: &Datagram, from: Participant, out: &mut Outbox) {
-        let mut matched: SmallVec<[Doid; 16]> = SmallVec::new();
+        let mut direct: SmallVec<[Doid; 16]> = SmallVec::new();
+        let mut parents: SmallVec<[Doid; 4]> = SmallVec::new();
         for recipient in datagram.recipients() {
-            let low = recipient as u32;
             if recipient < CHILDREN_CHANNELS {
-                matched.push(low);
+                direct.push(recipient as Doid);
             } else if recipient < 2 * CHILDREN_CHANNELS {
-                matched.extend(self.partition.children.of(low));
+                parents.push(recipient as Doid);
             }
         }
-        if matched.len() > 1 {
-            matched.sort_unstable();
-            matched.dedup();
+        for doids in [&mut direct[..], &mut parents[..]] {
+            doids.sort_unstable();
         }
-        for doid in matched {
+        direct.dedup();
+        parents.dedup();
+        for &doid in &direct {
             self.on_datagram_at(doid, datagram, from, out);
+        }
+        for parent in parents {
+            self.to_children(parent, datagram, from, &direct, out);
         }
     }
 
     /// Handles a datagram at one object, if it is live here and did not send it.
     pub fn on_datagram_at(&mut self, doid: Doid, datagram: &Datagram, from: Participant, out: &mut Outbox) {
+        self.settle_all(doid, out);
+        self.deliver(doid, datagram, from, out);
+    }
+
+    fn deliver(&mut self, doid: Doid, datagram: &Datagram, from: Participant, out: &mut Outbox) {
         let Ok((sender, message_type, payload)) = datagram.message() else {
             tracing::debug!(doid, "a datagram without a message is ignored");
             return;
         };
-        if from == Participant::Object(doid) {
-            return;
+        if from != Participant::Object(doid) {
+            self.receive_at(doid, &Incoming { from, sender, message_type, payload }, out);
         }
-        let Some(object) = self.objects.get_mut(&doid) else { return };
+    }
+
+    fn receive_at(&mut self, doid: Doid, incoming: &Incoming, out: &mut Outbox) {
+        let Some(object) = self.objects.get_mut(doid) else { return };
         let partition = &mut self.partition;
-        let incoming = Incoming { from, sender, message_type, payload };
-        match contained(out, Participant::Object(doid), |out| object.receive(&incoming, partition, out)) {
+        match contained(out, Participant::Object(doid), |out| object.receive(incoming, partition, out)) {
             Some(Fate::Lives) => {}
             Some(Fate::Ends) => self.forget(doid, out),
             None => self.end_after_panic(doid, out),
@@ -215,42 +248,11 @@ impl StateServer {
     pub fn on_message(&mut self, from: ShardId, message: StateServerMessage, out: &mut Outbox) {
         match message {
             StateServerMessage::ZoneQuery { query, parent, context, requester, zones } => {
-                let count = self.answer_zone_query(parent, context, requester, &zones, out);
-                let answer = StateServerMessage::ZoneAnswer { query, count };
-                out.to_shard(from, RoleMessage::StateServer(answer));
+                let task = Task::Query { query, asked_by: from, context, requester };
+                self.fan_out(parent, zones, task, &[], out);
             }
             StateServerMessage::ZoneAnswer { query, count } => self.count_zone_answer(query, count, out),
         }
-    }
-
-    /// Lets the children of this executor answer a query of their parent. Returns how many did.
-    fn answer_zone_query(
-        &mut self,
-        parent: Doid,
-        context: u32,
-        requester: Channel,
-        zones: &QueriedZones,
-        out: &mut Outbox,
-    ) -> u32 {
-        let index = &self.partition.children;
-        let children: Vec<Doid> = match zones {
-            QueriedZones::All => index.of(parent).collect(),
-            QueriedZones::Listed(zones) => zones.iter().flat_map(|&zone| index.in_zone(parent, zone)).collect(),
-        };
-        let announcement = Announcement::enter_interest(context);
-        let mut count = 0;
-        for doid in children {
-            let Some(object) = self.objects.get(&doid) else { continue };
-            let partition = &mut self.partition;
-            let answered = contained(out, Participant::Object(doid), |out| {
-                object.announce(partition, out, requester, &announcement)
-            });
-            match answered {
-                Some(fits) => count += u32::from(fits),
-                None => self.end_after_panic(doid, out),
-            }
-        }
-        count
     }
 
     /// Adds an executor's answer to its query; with the last one the parent answers.
@@ -263,7 +265,7 @@ impl StateServer {
             return;
         }
         let Some(open) = self.partition.queries.remove(&query) else { return };
-        let Some(object) = self.objects.get_mut(&open.parent) else { return };
+        let Some(object) = self.objects.get_mut(open.parent) else { return };
         let doid = open.parent;
         if contained(out, Participant::Object(doid), |out| object.close_query(&open, out)).is_none() {
             self.end_after_panic(doid, out);
@@ -272,11 +274,12 @@ impl StateServer {
 
     /// Forgets an object that has said goodbye.
     fn forget(&mut self, doid: Doid, out: &mut Outbox) {
-        let Some(object) = self.objects.remove(&doid) else { return };
+        let Some(object) = self.objects.remove(doid) else { return };
         out.metrics.objects -= 1;
         self.partition.children.remove(object.parent, object.zone, doid);
         if object.ai_is_explicit {
             self.partition.remove_explicit_ai(object.ai, doid);
+            self.partition.fan_outs.forget_ai_of(&object);
         }
         if object.open_queries > 0 {
             self.partition.queries.retain(|_, query| query.parent != doid);
@@ -286,7 +289,7 @@ impl StateServer {
     /// Ends an object whose handler has panicked. It still says goodbye, so that nobody keeps a ghost of it, unless even
     /// that panics.
     fn end_after_panic(&mut self, doid: Doid, out: &mut Outbox) {
-        if let Some(object) = self.objects.get_mut(&doid) {
+        if let Some(object) = self.objects.get_mut(doid) {
             contained(out, Participant::Object(doid), |out| object.annihilate(doid.into(), true, out));
         }
         self.forget(doid, out);
@@ -295,7 +298,8 @@ impl StateServer {
     /// Replaces a stored value of a live object, or takes it away, because the database has done so: nobody is told. A
     /// required field falls back to its default. What the contract does not allow is ignored.
     pub(crate) fn refresh(&mut self, doid: Doid, field: u16, value: Option<&[u8]>, out: &mut Outbox) {
-        let Some(object) = self.objects.get_mut(&doid) else { return };
+        self.settle_all(doid, out);
+        let Some(object) = self.objects.get_mut(doid) else { return };
         let partition = &self.partition;
         if contained(out, Participant::Object(doid), |_| object.refresh(field, value, partition)).is_none() {
             self.end_after_panic(doid, out);
@@ -304,7 +308,7 @@ impl StateServer {
 
     /// Who sees an object, if it is live here.
     pub(crate) fn audience(&self, doid: Doid) -> Option<Audience> {
-        let object = self.objects.get(&doid)?;
+        let object = self.objects.get(doid)?;
         let channel = |channel: Channel| (channel != 0).then_some(channel);
         Some(Audience { location: object.location(), ai: channel(object.ai), owner: channel(object.owner) })
     }
@@ -316,6 +320,6 @@ impl StateServer {
         keywords: Keywords,
         sender: Channel,
     ) -> Option<SmallVec<[Channel; 6]>> {
-        Some(self.objects.get(&doid)?.update_recipients(keywords, sender))
+        Some(self.objects.get(doid)?.update_recipients(keywords, sender))
     }
 }

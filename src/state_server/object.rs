@@ -9,7 +9,7 @@ use super::partition::Partition;
 use super::values::Values;
 use crate::outbox::{Outbox, Participant};
 use crate::wire::message_type as t;
-use crate::wire::{Channel, Doid, MessageType, Reader, Truncated, Zone, location_channel};
+use crate::wire::{Channel, Doid, MAX_BODY_BYTES, MessageType, Reader, Truncated, Zone, location_channel};
 use smallvec::SmallVec;
 
 /// A message on its way into an object.
@@ -94,14 +94,14 @@ impl Object {
         out: &mut Outbox,
     ) -> Result<Fate, Truncated> {
         match incoming.message_type {
-            t::STATESERVER_OBJECT_SET_FIELD => self.on_set_field(incoming, partition, out)?,
-            t::STATESERVER_OBJECT_SET_FIELDS => self.on_set_fields(incoming, partition, out)?,
-            t::STATESERVER_OBJECT_GET_FIELD => self.on_get_field(incoming, partition, out)?,
-            t::STATESERVER_OBJECT_GET_FIELDS => self.on_get_fields(incoming, partition, out)?,
-            t::STATESERVER_OBJECT_GET_ALL => self.on_get_all(incoming, partition, out)?,
+            t::STATESERVER_OBJECT_SET_FIELD
+            | t::STATESERVER_OBJECT_SET_FIELDS
+            | t::STATESERVER_OBJECT_GET_FIELD
+            | t::STATESERVER_OBJECT_GET_FIELDS
+            | t::STATESERVER_OBJECT_GET_ALL
+            | t::STATESERVER_OBJECT_DELETE_FIELD_RAM
+            | t::STATESERVER_OBJECT_DELETE_FIELDS_RAM => self.on_field_message(incoming, partition, out)?,
             t::STATESERVER_OBJECT_GET_CLASS => self.on_get_class(incoming, out)?,
-            t::STATESERVER_OBJECT_DELETE_FIELD_RAM => self.on_delete_field_ram(incoming, partition, out)?,
-            t::STATESERVER_OBJECT_DELETE_FIELDS_RAM => self.on_delete_fields_ram(incoming, partition, out)?,
 
             t::STATESERVER_OBJECT_SET_LOCATION => self.on_set_location(incoming, partition, out)?,
             t::STATESERVER_OBJECT_GET_LOCATION => self.on_get_location(incoming, out)?,
@@ -110,11 +110,16 @@ impl Object {
             t::STATESERVER_OBJECT_GET_LOCATION_RESP => self.on_child_answered(incoming, out)?,
 
             t::STATESERVER_OBJECT_SET_AI => self.on_set_ai(incoming, partition, out)?,
-            t::STATESERVER_OBJECT_GET_AI => self.on_get_ai(incoming, out)?,
-            t::STATESERVER_OBJECT_CHANGING_AI => self.on_changing_ai(incoming, partition, out)?,
-            t::STATESERVER_OBJECT_GET_AI_RESP => self.on_get_ai_resp(incoming, partition, out)?,
+            t::STATESERVER_OBJECT_CHANGING_AI | t::STATESERVER_OBJECT_GET_AI_RESP => {
+                self.on_ai_of_parent(incoming, partition, out)?;
+            }
+            t::STATESERVER_OBJECT_GET_AI => {
+                self.answer_channel(incoming, t::STATESERVER_OBJECT_GET_AI_RESP, self.ai, out)?;
+            }
             t::STATESERVER_OBJECT_SET_OWNER => self.on_set_owner(incoming, partition, out)?,
-            t::STATESERVER_OBJECT_GET_OWNER => self.on_get_owner(incoming, out)?,
+            t::STATESERVER_OBJECT_GET_OWNER => {
+                self.answer_channel(incoming, t::STATESERVER_OBJECT_GET_OWNER_RESP, self.owner, out)?;
+            }
 
             t::STATESERVER_OBJECT_GET_ZONE_OBJECTS
             | t::STATESERVER_OBJECT_GET_ZONES_OBJECTS
@@ -209,23 +214,49 @@ impl Object {
         to: Channel,
         announcement: &Announcement,
     ) -> bool {
-        let Partition { layouts, scratch, .. } = partition;
-        scratch.clear();
+        let mut payload = partition.take_scratch();
         if let Some(context) = announcement.context {
-            scratch.extend_from_slice(&context.to_le_bytes());
+            payload.extend_from_slice(&context.to_le_bytes());
         }
-        let layout = layouts.get(self.class).expect("an object is created with a class of the contract");
-        let other = self.write_snapshot(layout, announcement.filter, announcement.always_other, scratch);
+        let layout = partition.layout(self.class);
+        let other = self.write_snapshot(layout, announcement.filter, announcement.always_other, &mut payload);
         let message_type = if other { announcement.with_other } else { announcement.plain };
-        self.send(out, to, message_type, scratch);
-        let fits = ONE_RECIPIENT_HEADER_BYTES + scratch.len() <= crate::wire::MAX_BODY_BYTES;
-        partition.trim_scratch();
+        let fits = self.send_large(&[to], self.doid.into(), message_type, &payload, partition, out);
+        partition.give_scratch_back(payload);
         fits
+    }
+
+    /// Sends what may be too long for a frame: it is dropped then, with a line that says which object it is about.
+    /// Returns whether it fits.
+    pub fn send_large(
+        &self,
+        to: &[Channel],
+        sender: Channel,
+        message_type: MessageType,
+        payload: &[u8],
+        partition: &mut Partition,
+        out: &mut Outbox,
+    ) -> bool {
+        let body_bytes = header_bytes(to.len()) + payload.len();
+        if body_bytes <= MAX_BODY_BYTES {
+            out.send(self.participant(), to, sender, message_type, payload);
+            return true;
+        }
+        out.metrics.oversized_messages_dropped += 1;
+        let (class, doid) = (partition.class_name(self.class), self.doid);
+        let line = format_args!(
+            "{message_type} of object {doid} of class {class} from {sender} to {to:?} dropped: {body_bytes} bytes do not fit \
+             a frame"
+        );
+        partition.refusals.note(out.now_us, line);
+        false
     }
 }
 
-/// Recipient count, recipient, sender and message type of a message to one channel (§1.1).
-pub const ONE_RECIPIENT_HEADER_BYTES: usize = 1 + 8 + 8 + 2;
+/// Recipient count, recipients, sender and message type of a message (§1.1).
+pub const fn header_bytes(recipients: usize) -> usize {
+    1 + recipients * size_of::<Channel>() + size_of::<Channel>() + size_of::<u16>()
+}
 
 /// A message that shows an object to somebody.
 #[derive(Clone, Copy, Debug)]

@@ -3,31 +3,22 @@
 //!
 //! A query for objects that reaches a live parent is passed to every executor by [`StateServerMessage::ZoneQuery`]. Each
 //! lets its own children answer the asker directly and reports how many did; the parent adds these to the children that
-//! it knows in other daemons, sends the sum, and asks those others by the protocol's own relay. A child here that is
-//! asked by its parent's relay has therefore answered already; asked by a parent in another daemon, it answers as the
-//! protocol says.
+//! it knows in other daemons, sends the sum, and asks those others by the protocol's own relay. That relay is not handed to
+//! children here, who have answered already; asked by a parent in another daemon, a child answers as the protocol says.
 //!
 //! [`StateServerMessage::ZoneQuery`]: super::StateServerMessage::ZoneQuery
 
 use super::StateServerMessage;
+use super::children::Zones;
 use super::deletion::zone_list;
-use super::object::{Announcement, Incoming, ONE_RECIPIENT_HEADER_BYTES, Object};
+use super::object::{Announcement, Incoming, Object, header_bytes};
 use super::partition::Partition;
-use crate::outbox::{Outbox, Participant, RoleMessage};
+use crate::outbox::{Outbox, RoleMessage};
 use crate::wire::message_type as t;
 use crate::wire::{Channel, Doid, MAX_BODY_BYTES, MessageType, Truncated, Zone, children_channel};
 use donet_shards::ShardId;
 use hashbrown::HashSet;
 use std::sync::Arc;
-
-/// Which children a query asks for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum QueriedZones {
-    /// GET_CHILDREN.
-    All,
-    /// These, each once.
-    Listed(Arc<[Zone]>),
-}
 
 /// A query that a parent has passed to every executor.
 #[derive(Clone, Debug)]
@@ -35,7 +26,8 @@ pub struct OpenQuery {
     pub parent: Doid,
     pub context: u32,
     pub requester: Channel,
-    pub zones: QueriedZones,
+    /// In the order asked for, each once; `None` for all children.
+    pub zones: Option<Arc<[Zone]>>,
     /// Executors that have not answered yet.
     pub waiting: usize,
     /// The children that did answer.
@@ -43,7 +35,7 @@ pub struct OpenQuery {
 }
 
 /// The most zones that GET_ACTIVE_ZONES_RESP can name: what a frame holds behind context and count.
-const ACTIVE_ZONES_MAX: usize = (MAX_BODY_BYTES - ONE_RECIPIENT_HEADER_BYTES - 4 - 2) / size_of::<Zone>();
+const ACTIVE_ZONES_MAX: usize = (MAX_BODY_BYTES - header_bytes(1) - 4 - 2) / size_of::<Zone>();
 const _: () = assert!(ACTIVE_ZONES_MAX <= u16::MAX as usize, "the count is a u16");
 
 impl Object {
@@ -62,16 +54,13 @@ impl Object {
             _ => Some(zone_list(&mut payload, is_plural)?),
         };
         if parent == self.parent {
-            let is_in_view = listed.is_none_or(|mut zones| zones.any(|zone| zone == self.zone));
-            // The relay of a parent of this daemon is for children elsewhere: this one has answered the query.
-            let is_own_relay = incoming.from == Participant::Object(parent);
-            if is_in_view && !is_own_relay {
+            if listed.is_none_or(|mut zones| zones.any(|zone| zone == self.zone)) {
                 self.answer_query(context, incoming.sender, partition, out);
             }
         } else if parent == self.doid {
-            let zones = listed.map_or(QueriedZones::All, |zones| {
+            let zones = listed.map(|zones| {
                 let mut seen = HashSet::new();
-                QueriedZones::Listed(zones.filter(|&zone| seen.insert(zone)).collect())
+                zones.filter(|&zone| seen.insert(zone)).collect()
             });
             self.open_query(context, incoming.sender, zones, partition, out);
         }
@@ -89,15 +78,16 @@ impl Object {
         &mut self,
         context: u32,
         requester: Channel,
-        zones: QueriedZones,
+        zones: Option<Arc<[Zone]>>,
         partition: &mut Partition,
         out: &mut Outbox,
     ) {
         let (parent, query) = (self.doid, partition.next_query);
         partition.next_query += 1;
         self.open_queries += 1;
+        let asked = zones.as_ref().map_or(Zones::All, |zones| Zones::listed(zones.iter().copied()));
         for shard in 0..out.shards {
-            let message = StateServerMessage::ZoneQuery { query, parent, context, requester, zones: zones.clone() };
+            let message = StateServerMessage::ZoneQuery { query, parent, context, requester, zones: asked.clone() };
             out.to_shard(ShardId(shard as u16), RoleMessage::StateServer(message));
         }
         let waiting = out.shards;
@@ -108,14 +98,12 @@ impl Object {
     pub fn close_query(&mut self, query: &OpenQuery, out: &mut Outbox) {
         self.open_queries -= 1;
         let foreign = self.children.as_ref().map_or(0, |children| match &query.zones {
-            QueriedZones::All => children.foreign(),
-            QueriedZones::Listed(zones) => zones.iter().map(|&zone| children.foreign_in(zone)).sum(),
+            None => children.foreign(),
+            Some(zones) => zones.iter().map(|&zone| children.foreign_in(zone)).sum(),
         });
         let (response, relay) = match query.zones {
-            QueriedZones::All => (t::STATESERVER_OBJECT_GET_CHILD_COUNT_RESP, t::STATESERVER_OBJECT_GET_CHILDREN),
-            QueriedZones::Listed(_) => {
-                (t::STATESERVER_OBJECT_GET_ZONES_COUNT_RESP, t::STATESERVER_OBJECT_GET_ZONES_OBJECTS)
-            }
+            None => (t::STATESERVER_OBJECT_GET_CHILD_COUNT_RESP, t::STATESERVER_OBJECT_GET_CHILDREN),
+            Some(_) => (t::STATESERVER_OBJECT_GET_ZONES_COUNT_RESP, t::STATESERVER_OBJECT_GET_ZONES_OBJECTS),
         };
         self.send_count(out, query.requester, response, query.context, query.count + foreign);
         if foreign == 0 {
@@ -123,7 +111,7 @@ impl Object {
         }
         let mut body = query.context.to_le_bytes().to_vec();
         body.extend_from_slice(&self.doid.to_le_bytes());
-        if let QueriedZones::Listed(zones) = &query.zones {
+        if let Some(zones) = &query.zones {
             body.extend_from_slice(&(zones.len() as u16).to_le_bytes());
             body.extend(zones.iter().flat_map(|zone| zone.to_le_bytes()));
         }
@@ -177,11 +165,12 @@ impl Object {
 
     pub fn on_get_active_zones(&mut self, incoming: &Incoming, out: &mut Outbox) -> Result<(), Truncated> {
         let context = { incoming.payload }.u32()?;
-        let mut zones: Vec<Zone> = self.children.iter().flat_map(|children| children.active_zones()).collect();
-        if zones.len() > ACTIVE_ZONES_MAX {
-            tracing::debug!(doid = self.doid, zones = zones.len(), "more active zones than an answer can name");
-            zones.truncate(ACTIVE_ZONES_MAX);
+        let active = self.children.as_ref().map_or(0, |children| children.active_zone_count());
+        if active > ACTIVE_ZONES_MAX {
+            tracing::debug!(doid = self.doid, zones = active, "more active zones than an answer can name");
         }
+        let zones: Vec<Zone> =
+            self.children.iter().flat_map(|children| children.active_zones()).take(ACTIVE_ZONES_MAX).collect();
         let mut answer = context.to_le_bytes().to_vec();
         answer.extend_from_slice(&(zones.len() as u16).to_le_bytes());
         answer.extend(zones.iter().flat_map(|zone| zone.to_le_bytes()));

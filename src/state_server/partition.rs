@@ -3,6 +3,7 @@
 //! It holds no objects, so that one object can be borrowed together with all of this.
 
 use super::children::LocalChildren;
+use super::fan_outs::FanOuts;
 use super::layout::{ClassLayout, Layouts};
 use super::parent::OpenQuery;
 use super::refusals::RefusalLog;
@@ -20,13 +21,15 @@ pub struct Partition {
     pub layouts: Layouts,
     pub text: TextPolicy,
     pub children: LocalChildren,
+    /// What is on its way to many objects.
+    pub fan_outs: FanOuts,
     /// The objects whose AI was set for them, by AI: those that DELETE_AI_OBJECTS names (§2.5).
     explicit_ai: HashMap<Channel, BTreeSet<Doid>>,
     /// Zone queries that wait for answers of executors, by a number that is not used again.
     pub queries: HashMap<u64, OpenQuery>,
     pub next_query: u64,
-    /// Payloads are built here. Empty between handlers but for its capacity.
-    pub scratch: Vec<u8>,
+    /// Payloads are built here; empty but for its capacity.
+    scratch: Vec<u8>,
     pub refusals: RefusalLog,
 }
 
@@ -37,6 +40,7 @@ impl Partition {
             contract,
             text,
             children: LocalChildren::default(),
+            fan_outs: FanOuts::default(),
             explicit_ai: HashMap::new(),
             queries: HashMap::new(),
             next_query: 0,
@@ -74,15 +78,32 @@ impl Partition {
         }
     }
 
-    /// The objects that were given this AI, ascending.
-    pub fn with_explicit_ai(&self, ai: Channel) -> impl Iterator<Item = Doid> + '_ {
-        self.explicit_ai.get(&ai).into_iter().flatten().copied()
+    /// Takes the objects that were given this AI out of the index: they are to end with it.
+    pub fn take_explicit_ai(&mut self, ai: Channel) -> Option<BTreeSet<Doid>> {
+        self.explicit_ai.remove(&ai)
     }
 
-    /// Gives memory back after an unusually large payload.
-    pub fn trim_scratch(&mut self) {
-        if self.scratch.capacity() > SCRATCH_BYTES_MAX {
-            self.scratch = Vec::new();
+    /// A buffer to build a payload in, for [`Partition::give_scratch_back`].
+    pub fn take_scratch(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.scratch)
+    }
+
+    /// Keeps the buffer's memory for the next payload, unless this one was unusually large.
+    pub fn give_scratch_back(&mut self, mut scratch: Vec<u8>) {
+        scratch.clear();
+        if scratch.capacity() <= SCRATCH_BYTES_MAX {
+            self.scratch = scratch;
         }
+    }
+}
+
+#[cfg(test)]
+impl Partition {
+    /// AI and doid of every object that was given one, ascending.
+    pub fn explicit_ais(&self) -> Vec<(Channel, Doid)> {
+        let mut all: Vec<(Channel, Doid)> =
+            self.explicit_ai.iter().flat_map(|(&ai, objects)| objects.iter().map(move |&doid| (ai, doid))).collect();
+        all.sort_unstable();
+        all
     }
 }

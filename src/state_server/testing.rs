@@ -165,6 +165,7 @@ struct Shard {
 struct Link {
     participant: Participant,
     channels: BTreeSet<Channel>,
+    sees_all: bool,
     seen: Vec<Seen>,
 }
 
@@ -185,6 +186,8 @@ pub struct World {
     queue: VecDeque<Work>,
     timers: Vec<(u64, usize, RoleTimer)>,
     pub now_us: u64,
+    /// How many messages the executors have handled.
+    pub handled: usize,
 }
 
 /// Runs a test with one executor and with more.
@@ -216,6 +219,7 @@ impl World {
             queue: VecDeque::new(),
             timers: Vec::new(),
             now_us: 0,
+            handled: 0,
         }
     }
 
@@ -223,8 +227,20 @@ impl World {
     pub fn link(&mut self, channels: &[Channel]) -> LinkId {
         let connection = ConnectionId(self.links.len() as u64);
         let participant = Participant::Link { shard: ShardId(0), connection };
-        self.links.push(Link { participant, channels: channels.iter().copied().collect(), seen: Vec::new() });
+        self.links.push(Link {
+            participant,
+            channels: channels.iter().copied().collect(),
+            sees_all: false,
+            seen: Vec::new(),
+        });
         LinkId(self.links.len() - 1)
+    }
+
+    /// A new link that sees every datagram.
+    pub fn eavesdropper(&mut self) -> LinkId {
+        let link = self.link(&[]);
+        self.links[link.0].sees_all = true;
+        link
     }
 
     pub fn subscribe(&mut self, link: LinkId, channel: Channel) {
@@ -240,6 +256,11 @@ impl World {
     /// Sends as part of a burst: nothing is handled before [`World::run`].
     pub fn post(&mut self, link: LinkId, to: &[Channel], from: Channel, message_type: MessageType, payload: Payload) {
         let datagram = Encoder::internal(to, from, message_type).bytes(&payload.0).datagram().unwrap();
+        self.post_datagram(link, datagram);
+    }
+
+    /// As [`World::post`], whatever the datagram holds.
+    pub fn post_datagram(&mut self, link: LinkId, datagram: Datagram) {
         self.route(self.links[link.0].participant, datagram);
     }
 
@@ -301,16 +322,22 @@ impl World {
                 _ => {}
             }
         }
+        let message = datagram.message();
         for link in &mut self.links {
-            if link.participant != from && datagram.recipients().any(|recipient| link.channels.contains(&recipient)) {
-                let (sender, message_type, payload) = datagram.message().unwrap();
+            let is_for_it =
+                || link.sees_all || datagram.recipients().any(|recipient| link.channels.contains(&recipient));
+            if let Ok((sender, message_type, payload)) = message
+                && link.participant != from
+                && is_for_it()
+            {
                 let mut to: Vec<Channel> = datagram.recipients().collect();
                 to.sort_unstable();
                 link.seen.push(Seen { to, from: sender, message_type, body: payload.rest().to_vec() });
             }
         }
-        if is_control {
-            let (_, message_type, mut payload) = datagram.message().unwrap();
+        if let Ok((_, message_type, mut payload)) = message
+            && is_control
+        {
             let homes = match (message_type, payload.doid()) {
                 (t::STATESERVER_DELETE_AI_OBJECTS, _) | (_, Err(_)) => 0..shards,
                 (_, Ok(doid)) => {
@@ -329,7 +356,50 @@ impl World {
 
     /// Works until nothing is left.
     pub fn run(&mut self) {
+        loop {
+            self.run_turn();
+            if !self.begin_slices() {
+                break;
+            }
+        }
+    }
+
+    /// Begins the next slice of what was too long for one turn, on every executor that has such. Returns whether any has.
+    /// What is sent to others before it, an executor takes first.
+    pub fn begin_slices(&mut self) -> bool {
+        let is_slice = |timer: &(u64, usize, RoleTimer)| timer.2 == RoleTimer::StateServerSlice;
+        let (due, later): (Vec<_>, Vec<_>) = std::mem::take(&mut self.timers).into_iter().partition(is_slice);
+        self.timers = later;
+        for &(_, index, _) in &due {
+            let shard = self.at(index);
+            shard.state_server.on_slice(&mut shard.out);
+            self.carry_out(index);
+        }
+        !due.is_empty()
+    }
+
+    /// Cuts what is for many objects into slices of this size.
+    pub fn slice(&mut self, objects: usize) {
+        for shard in &mut self.shards {
+            let fan_outs = &mut shard.state_server.partition.fan_outs;
+            fan_outs.limits.slice_objects = objects;
+            fan_outs.limits.round_objects = objects;
+            fan_outs.begin_slice();
+        }
+    }
+
+    /// Lets only so much of what is for many objects wait.
+    pub fn let_wait(&mut self, fan_outs: usize, bytes: usize) {
+        for shard in &mut self.shards {
+            let limits = &mut shard.state_server.partition.fan_outs.limits;
+            (limits.waiting, limits.waiting_bytes) = (fan_outs, bytes);
+        }
+    }
+
+    /// Works off what is in the queues: what executors do between two intakes.
+    pub fn run_turn(&mut self) {
         while let Some(work) = self.queue.pop_front() {
+            self.handled += 1;
             let index = match work {
                 Work::Datagram { shard: index, from, datagram } => {
                     let shard = self.at(index);
@@ -378,9 +448,9 @@ impl World {
     /// Lets time pass, with the timers that fall due.
     pub fn pass(&mut self, us: u64) {
         self.now_us += us;
-        let (due, later) = std::mem::take(&mut self.timers).into_iter().partition(|timer| timer.0 <= self.now_us);
+        let is_due = |timer: &(u64, usize, RoleTimer)| timer.0 <= self.now_us;
+        let (due, later): (Vec<_>, Vec<_>) = std::mem::take(&mut self.timers).into_iter().partition(is_due);
         self.timers = later;
-        let due: Vec<(u64, usize, RoleTimer)> = due;
         for (_, index, timer) in due {
             let RoleTimer::Dbss(timer) = timer else { panic!("not a timer of these roles") };
             let shard = self.at(index);
@@ -402,13 +472,24 @@ impl World {
         }
     }
 
+    /// Asserts what must hold after every turn.
+    #[track_caller]
+    pub fn assert_indexes(&self) {
+        assert_eq!(self.metric(|metrics| metrics.panics), 0);
+        assert_eq!(self.metric(|metrics| metrics.objects), self.live_objects() as u64);
+        for shard in &self.shards {
+            shard.state_server.assert_indexes();
+        }
+    }
+
     /// Asserts that every live parent knows its live children and nothing else.
     #[track_caller]
     pub fn assert_parents_know_their_children(&self) {
         let children: Vec<(Doid, Zone, Doid)> =
             self.shards.iter().flat_map(|shard| shard.state_server.places()).collect();
         for shard in &self.shards {
-            for (&parent, object) in &shard.state_server.objects {
+            for object in shard.state_server.objects.iter() {
+                let parent = object.doid;
                 let known = object.children.as_ref().map_or_else(Vec::new, |known| {
                     known.active_zones().map(|zone| (zone, known.count_in(zone))).collect()
                 });
@@ -458,22 +539,50 @@ impl World {
 }
 
 impl StateServer {
-    /// Asserts that the indexes agree with the objects and that no query is open.
+    /// Asserts what must hold whenever nothing is on its way: [`StateServer::assert_indexes`], no query open, nothing
+    /// half handed out.
     #[track_caller]
     fn assert_consistent(&self) {
-        let partition = &self.partition;
-        assert!(partition.queries.is_empty());
-        for (&doid, object) in &self.objects {
-            assert_eq!((object.doid, object.open_queries), (doid, 0));
-            let is_indexed = partition.children.in_zone(object.parent, object.zone).any(|child| child == doid);
-            assert_eq!(is_indexed, object.parent != 0, "{doid}");
-            let is_explicit = partition.with_explicit_ai(object.ai).any(|explicit| explicit == doid);
-            assert_eq!(is_explicit, object.ai_is_explicit, "{doid}");
+        self.assert_indexes();
+        assert!(self.partition.queries.is_empty());
+        assert!(self.partition.fan_outs.is_idle() && self.partition.fan_outs.waiting() == 0);
+        for object in self.objects.iter() {
+            assert_eq!(object.open_queries, 0, "{}", object.doid);
         }
-        for (parent, zone, doid) in self.places() {
-            let object = &self.objects[&doid];
+    }
+
+    /// Asserts what must hold after every turn: the indexes agree with the objects, and every stored value is one that the
+    /// contract allows.
+    #[track_caller]
+    fn assert_indexes(&self) {
+        let partition = &self.partition;
+        let places: BTreeSet<(Doid, Zone, Doid)> = self.places().collect();
+        for object in self.objects.iter() {
+            let doid = object.doid;
+            let is_indexed = places.contains(&(object.parent, object.zone, doid));
+            assert_eq!(is_indexed, object.parent != 0, "{doid}");
+            let (class, layout) = (partition.class(object.class), partition.layout(object.class));
+            for (index, slot) in layout.slots().iter().enumerate() {
+                let field = class.field(slot.field).unwrap();
+                match object.values.get(index) {
+                    Some(value) => {
+                        field.validate(value, TextPolicy::Utf8).unwrap_or_else(|error| panic!("{doid}: {error}"))
+                    }
+                    None => assert!(!layout.is_required(index), "{doid} has no {}", field.name()),
+                }
+            }
+        }
+        for (parent, zone, doid) in places {
+            let object = self.objects.get(doid).unwrap_or_else(|| panic!("a place of {doid}, which is not live"));
             assert_eq!((object.parent, object.zone), (parent, zone), "{doid}");
         }
+        let mut explicit: Vec<(Channel, Doid)> =
+            self.objects.iter().filter(|object| object.ai_is_explicit).map(|object| (object.ai, object.doid)).collect();
+        explicit.sort_unstable();
+        let mut indexed = partition.explicit_ais();
+        indexed.extend(partition.fan_outs.ending_with_ai());
+        indexed.sort_unstable();
+        assert_eq!(indexed, explicit);
     }
 
     /// Parent, zone and doid of every object that has a parent, out of the index.

@@ -245,7 +245,7 @@ fn a_panic_ends_its_object_only() {
         world.create1(ai, 7001, (5000, 1500));
         world.create1(ai, 7002, (5000, 1500));
         world.take(observer);
-        world.state_server(7001).objects.get_mut(&7001).unwrap().values = crate::state_server::Values::new(&[]);
+        world.state_server(7001).objects.get_mut(7001).unwrap().values = crate::state_server::Values::new(&[]);
         world.set(ai, 7001, id::REQUIRED1, Payload::new().u32(9));
         world.expect(observer, &[seen(&[LOCATION], 7001, t::STATESERVER_OBJECT_DELETE_RAM, Payload::new().u32(7001))]);
         assert!(!world.is_live(7001) && world.is_live(7002));

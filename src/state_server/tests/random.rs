@@ -75,8 +75,10 @@ proptest! {
     fn parents_know_their_children_when_all_is_at_rest(
         operations in prop::collection::vec(operation(), 1..60),
         shards in 1..4_usize,
+        slice in 1..4_usize,
     ) {
         let mut world = World::new(shards, Vec::new());
+        world.slice(slice);
         let link = world.link(&[]);
         for operation in operations {
             post(&mut world, link, operation);
@@ -87,11 +89,20 @@ proptest! {
     }
 
     #[test]
-    fn bursts_leave_consistent_indexes(operations in prop::collection::vec(operation(), 1..60), shards in 1..4_usize) {
+    fn bursts_leave_consistent_indexes(
+        operations in prop::collection::vec((operation(), any::<bool>()), 1..60),
+        shards in 1..4_usize,
+        slice in 1..4_usize,
+    ) {
         let mut world = World::new(shards, Vec::new());
+        world.slice(slice);
         let link = world.link(&[5]);
-        for operation in operations {
+        for (operation, is_intake) in operations {
             post(&mut world, link, operation);
+            if is_intake {
+                world.run_turn();
+                world.begin_slices();
+            }
         }
         world.run();
         world.assert_consistent();
