@@ -127,7 +127,7 @@ impl Object {
             t::STATESERVER_OBJECT_GET_ZONE_COUNT => self.on_get_zone_count(incoming, out)?,
             t::STATESERVER_OBJECT_GET_ZONES_COUNT => self.on_get_zones_count(incoming, out)?,
             t::STATESERVER_OBJECT_GET_CHILD_COUNT => self.on_get_child_count(incoming, out)?,
-            t::STATESERVER_GET_ACTIVE_ZONES => self.on_get_active_zones(incoming, out)?,
+            t::STATESERVER_GET_ACTIVE_ZONES => self.on_get_active_zones(incoming, partition, out)?,
 
             t::STATESERVER_OBJECT_DELETE_RAM => return self.on_delete_ram(incoming, out),
             t::STATESERVER_DELETE_AI_OBJECTS => return self.on_delete_ai_objects(incoming, out),

@@ -163,11 +163,21 @@ impl Object {
         Ok(())
     }
 
-    pub fn on_get_active_zones(&mut self, incoming: &Incoming, out: &mut Outbox) -> Result<(), Truncated> {
+    pub fn on_get_active_zones(
+        &mut self,
+        incoming: &Incoming,
+        partition: &mut Partition,
+        out: &mut Outbox,
+    ) -> Result<(), Truncated> {
         let context = { incoming.payload }.u32()?;
         let active = self.children.as_ref().map_or(0, |children| children.active_zone_count());
         if active > ACTIVE_ZONES_MAX {
-            tracing::debug!(doid = self.doid, zones = active, "more active zones than an answer can name");
+            let (class, doid) = (partition.class_name(self.class), self.doid);
+            let line = format_args!(
+                "object {doid} of class {class} has {active} active zones; the answer to {} names {ACTIVE_ZONES_MAX}",
+                incoming.sender
+            );
+            partition.refusals.note(out.now_us, line);
         }
         let zones: Vec<Zone> =
             self.children.iter().flat_map(|children| children.active_zones()).take(ACTIVE_ZONES_MAX).collect();

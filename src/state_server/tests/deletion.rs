@@ -227,6 +227,32 @@ fn delete_zone_ends_the_children_in_the_zones_named() {
     });
 }
 
+/// As a parent in another daemon would order it, or anybody directly.
+#[test]
+fn a_child_obeys_delete_zone_of_its_own_parent_and_zone_only() {
+    everywhere(|world| {
+        let ai = world.link(&[]);
+        let all = world.link(&[5000, LOCATION]);
+        world.create1(ai, 7001, (5000, 1500));
+        world.take(all);
+        let order = |world: &mut World, to: u64, parent: u32, zone: u32| {
+            let payload = Payload::new().u32(parent).u16(2).u32(zone).u32(7);
+            world.send(ai, &[to], 5, t::STATESERVER_OBJECT_DELETE_ZONES, payload);
+            world.take(all)
+        };
+        assert_eq!(order(world, 7001, 5001, 1500), []);
+        assert_eq!(order(world, children_channel(5000), 5000, 1501), []);
+        assert_eq!(
+            order(world, children_channel(5000), 5000, 1500),
+            [gone(&[LOCATION], 7001)],
+            "the parent is not told"
+        );
+        world.create1(ai, 7001, (5000, 1500));
+        world.take(all);
+        assert_eq!(order(world, 7001, 5000, 1500), [gone(&[LOCATION], 7001)]);
+    });
+}
+
 #[test]
 fn what_is_sent_to_a_deleted_object_is_not_answered() {
     everywhere(|world| {

@@ -78,7 +78,12 @@ fn ss_11_clrecv_is_shown_in_snapshots_and_announced_to_nobody() {
         ask(world, ai, t::STATESERVER_OBJECT_SET_LOCATION, Payload::new().u32(6000).u32(1));
         let body = Payload::new().u32(7001).u32(6000).u32(1).u16(id::WALKER).bytes(&other.0);
         let message_type = t::STATESERVER_OBJECT_ENTER_LOCATION_WITH_REQUIRED_OTHER;
-        world.expect(away, &[seen(&[location_channel(6000, 1)], 7001, message_type, body)]);
+        world.expect(away, &[seen(&[location_channel(6000, 1)], 7001, message_type, body.clone())]);
+        world.take(all);
+        ask(world, ai, t::STATESERVER_OBJECT_LOCATION_ACK, Payload::new().u32(6000).u32(1));
+        ask(world, ai, t::STATESERVER_OBJECT_GET_ZONE_OBJECTS, Payload::new().u32(9).u32(6000).u32(1));
+        let message_type = t::STATESERVER_OBJECT_ENTER_INTEREST_WITH_REQUIRED_OTHER;
+        world.expect(all, &[answer(message_type, Payload::new().u32(9).bytes(&body.0))]);
     });
 }
 

@@ -216,6 +216,22 @@ fn ss_35_active_zones_are_those_with_children_ascending() {
     });
 }
 
+/// A frame cannot name more (§2.10 [R]).
+#[test]
+fn active_zones_beyond_a_frame_are_cut_off() {
+    let mut world = World::new(1, Vec::new());
+    let (ai, all) = family(&mut world, &[]);
+    for child in 0..17_000 {
+        let body = Payload::new().u32(20_000 + child).u32(8000).u32(child).u32(0).u32(0);
+        world.send(ai, &[8000], 5, t::STATESERVER_OBJECT_CHANGING_LOCATION, body);
+    }
+    ask(&mut world, ai, t::STATESERVER_GET_ACTIVE_ZONES, Payload::new().u32(6));
+    let [answer] = &world.take(all)[..] else { panic!("one answer") };
+    let zones = u16::from_le_bytes(answer.body[4..6].try_into().unwrap());
+    assert_eq!((zones, answer.body.len()), (16_377, 6 + 4 * 16_377));
+    assert_eq!(answer.body[answer.body.len() - 4..], 16_376_u32.to_le_bytes());
+}
+
 #[test]
 fn counts_are_answered_for_the_object_itself_only() {
     everywhere(|world| {
