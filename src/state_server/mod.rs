@@ -214,7 +214,7 @@ impl StateServer {
             self.on_datagram_at(doid, datagram, from, out);
         }
         for parent in parents {
-            self.to_children(parent, datagram, from, &direct, out);
+            self.tell_children(parent, datagram, from, &direct, out);
         }
     }
 

@@ -19,7 +19,7 @@ const PLACES_AT_ONCE: usize = 256;
 
 impl StateServer {
     /// Hands a datagram to the children of a parent, but for those that it names by their own channel.
-    pub(super) fn to_children(
+    pub(super) fn tell_children(
         &mut self,
         parent: Doid,
         datagram: &Datagram,
@@ -33,7 +33,7 @@ impl StateServer {
         let Ok((_, message_type, payload)) = datagram.message() else { return };
         if message_type == t::STATESERVER_OBJECT_SET_LOCATION {
             // It moves those who get it, and positions are no measure while they move.
-            self.to_children_at_once(parent, datagram, from, direct, out);
+            self.tell_children_at_once(parent, datagram, from, direct, out);
             return;
         }
         if is_query(message_type) && from == Participant::Object(parent) {
@@ -45,7 +45,7 @@ impl StateServer {
         self.fan_out(parent, zones, task, direct, out);
     }
 
-    fn to_children_at_once(
+    fn tell_children_at_once(
         &mut self,
         parent: Doid,
         datagram: &Datagram,
