@@ -20,6 +20,9 @@ use std::hint::black_box;
 const OPERATIONS: [&str; 8] =
     ["create", "set-field", "get-field", "get-all", "location", "zone-query", "delete", "delete-ai"];
 
+/// Builds a message to an object.
+type MessageTo = fn(u32) -> Datagram;
+
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
@@ -44,7 +47,7 @@ fn operations(criterion: &mut Criterion) {
     for objects in [10_000, 1_000_000] {
         let mut realm = Realm::with_children(objects, objects / 100);
         let mut group = criterion.benchmark_group("state_server");
-        let kinds: [(&str, fn(u32) -> Datagram); 4] = [
+        let kinds: [(&str, MessageTo); 4] = [
             ("set_field", |doid| set_field(doid, doid as u16)),
             ("get_field", get_field),
             ("get_all", get_all),
