@@ -111,7 +111,16 @@ mod tests {
 
     #[test]
     fn what_makes_no_sense_is_refused() {
-        for arguments in [&["--check"][..], &["--chek", "x"], &["a", "b"], &["--check", "a", "b"], &["run", "a", "b"]] {
+        for arguments in [
+            &["db"][..],
+            &["db", "set", "5"],
+            &["db", "get", "x"],
+            &["--check"],
+            &["--chek", "x"],
+            &["a", "b"],
+            &["--check", "a", "b"],
+            &["run", "a", "b"],
+        ] {
             assert!(request(arguments).is_err(), "{arguments:?}");
         }
     }

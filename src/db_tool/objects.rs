@@ -56,3 +56,74 @@ pub(super) fn packed(field: &Field, json: &Value, policy: TextPolicy) -> Result<
     field.validate(&bytes, policy).map_err(|error| format!("field {}: {error}", field.name()))?;
     Ok(bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use donet_dc::{Options, Source};
+    use proptest::prelude::*;
+
+    const TEXT: &str = "
+        struct Item { uint16 id; string note; };
+        dclass Base { a(uint8(0-9)) db; b(string, int32) db; };
+        dclass Other : Base { c(Item items[]) db; d(float64) db; e() db; f(blob) db; g(uint32) ram; h : a, d; };
+    ";
+
+    fn contract() -> Contract {
+        Contract::parse(&[Source::new("test.dc", TEXT)], &Options::default()).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    fn text(bytes: &str) -> Vec<u8> {
+        [&(bytes.len() as u16).to_le_bytes()[..], bytes.as_bytes()].concat()
+    }
+
+    proptest! {
+        #[test]
+        fn an_object_comes_back_as_it_was(
+            doid in 1000..=u32::MAX, is_other in any::<bool>(), present in any::<u8>(), small in 0..10_u8,
+            name in ".{0,12}", number in any::<i32>(), real in any::<u64>(), blob in proptest::collection::vec(any::<u8>(), 0..9),
+            items in proptest::collection::vec((any::<u16>(), ".{0,5}"), 0..4),
+        ) {
+            let contract = contract();
+            let class = contract.class_by_name(if is_other { "Other" } else { "Base" }).unwrap();
+            let items: Vec<u8> = items.iter().flat_map(|(id, note)| [id.to_le_bytes().to_vec(), text(note)].concat()).collect();
+            let counted = |bytes: &[u8]| [&(bytes.len() as u16).to_le_bytes()[..], bytes].concat();
+            let all = [
+                ("a", vec![small]), ("b", [text(&name), number.to_le_bytes().to_vec()].concat()),
+                ("c", counted(&items)), ("d", real.to_le_bytes().to_vec()), ("e", vec![]), ("f", counted(&blob)),
+            ];
+            let mut values = FieldValues::default();
+            for (place, (name, value)) in all.into_iter().enumerate() {
+                if let Some(field) = class.field_by_name(name).filter(|_| present >> place & 1 == 1) {
+                    values.insert(field.id(), value.into());
+                }
+            }
+            let object = StoredObject { doid, class: class.id(), values };
+            let line = object_line(&contract, &object);
+            prop_assert!(!line.contains('\n'));
+            prop_assert_eq!(from_line(&contract, TextPolicy::Utf8, &line), Ok(object), "{}", line);
+        }
+    }
+
+    #[test]
+    fn what_is_no_object_is_refused_with_its_fault() {
+        let cases = [
+            ("", "EOF"),
+            ("[]", "invalid type"),
+            (r#"{"doid":5,"class":"Base","fields":{}}"#, "above 999"),
+            (r#"{"doid":4294967296,"class":"Base","fields":{}}"#, "32 bits"),
+            (r#"{"doid":1000,"class":"Item","fields":{}}"#, "no dclass"),
+            (r#"{"doid":1000,"class":"Base"}"#, "\"fields\""),
+            (r#"{"doid":1000,"class":"Base","fields":{"c":[[]]}}"#, "no field"),
+            (r#"{"doid":1000,"class":"Base","fields":{"a":[10]}}"#, "field a"),
+            (r#"{"doid":1000,"class":"Other","fields":{"g":[1]}}"#, "not stored"),
+            (r#"{"doid":1000,"class":"Other","fields":{"h":[1,1]}}"#, "h"),
+            (r#"{"doid":1000,"class":"Base","fields":{},"more":1}"#, "unknown key"),
+            (r#"{"doid":1000,"class":"Base","fields":{"a":{"packed":"0a"}}}"#, "field a"),
+        ];
+        for (line, expected) in cases {
+            let error = from_line(&contract(), TextPolicy::Utf8, line).unwrap_err();
+            assert!(error.contains(expected), "{line}: {error}");
+        }
+    }
+}

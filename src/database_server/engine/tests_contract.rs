@@ -257,3 +257,54 @@ fn an_export_that_fails_stops_the_migration_before_anything_is_removed() {
     assert_eq!(objects_of(&storage), before);
     open(&storage, BEFORE).expect("nothing was begun");
 }
+
+/// Fills the disk at its second batch, before that is written.
+struct FillsTheDisk(MemoryStorage, usize);
+
+impl Export for FillsTheDisk {
+    fn removed(&mut self, _: Doid, _: &str, _: &[(&Field, Bytes)]) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.1 += 1;
+        self.0.state().disk_full = self.1 == 2;
+        Ok(())
+    }
+}
+
+#[test]
+fn a_migration_that_was_cut_short_is_finished_by_the_next() {
+    const OBJECTS: u32 = 900;
+    let storage = MemoryStorage::default();
+    let mut database = open(&storage, BEFORE).unwrap();
+    for number in 0..OBJECTS {
+        let level = [number as u8];
+        let fields: [(&str, &[u8]); 4] =
+            [("setName", b"\0\0"), ("setLevel", &level), ("setMood", &[1]), ("setRank", &[2])];
+        assert_eq!(create(&mut database, BEFORE, "Hero", &fields), FIRST + number);
+    }
+    drop(database);
+    let after = BEFORE.replace("setLevel(uint8)", "setLevel(string)").replace("setRank(uint8)", "setRank(float64)");
+    let run = |text: &str, export: &mut dyn Export| {
+        let pool = FIRST..=1999;
+        migrate(&mut storage.clone(), &contract(text), &contract_text(text), &pool, false, export, &mut |_| {})
+    };
+    let error = run(&after, &mut FillsTheDisk(storage.clone(), 0)).unwrap_err();
+    assert!(error.to_string().contains("disk full"), "{error}");
+    storage.state().disk_full = false;
+    // What is half converted is served under neither contract, and converted to no third.
+    for text in [BEFORE, &after] {
+        let error = open(&storage, text).err().unwrap().to_string();
+        assert!(error.contains("run `donetd db migrate` again"), "{error}");
+    }
+    let other = after.replace("setRank(float64)", "setRank(string)");
+    assert!(run(&other, &mut Exported(Vec::new(), 9)).unwrap_err().to_string().contains("other DC files"));
+    let report = run(&after, &mut Exported(Vec::new(), 9999)).unwrap();
+    assert!(u64::from(OBJECTS) > report.values_converted && report.values_converted > 0, "{report:?}");
+    let mut database = open(&storage, &after).unwrap();
+    let rank: String = 2.0_f64.to_le_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+    for number in 0..OBJECTS {
+        assert_eq!(show(&mut database, &after, FIRST + number), format!("Hero setMood=01 setName=0000 setRank={rank}"));
+    }
+}

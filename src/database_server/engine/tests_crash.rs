@@ -5,11 +5,14 @@
 
 use super::super::operation::{DatabaseCompletion, FieldValues, Operation, Outcome};
 use super::super::tests_world::{AVATAR, CONTRACT, FIRST, NAME, X, Y, contract, contract_text, settings};
+use super::database::Database;
+use super::rocks::RocksStorage;
 use super::tests::{create, request};
 use super::tests_folder::Folder;
 use super::{Engine, EngineError};
 use crate::config::{self, Durability};
 use bytes::Bytes;
+use donet_dc::TextPolicy;
 use donet_shards::ShardId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
@@ -194,7 +197,15 @@ impl Acknowledged {
             return Err(format!("id {next} is handed out again"));
         }
         again.ask(Operation::Delete { doid: next });
-        Ok(())
+        drop(again);
+        // Every freed id waits once and belongs to nobody, and every value is one.
+        let storage = RocksStorage::open(folder).map_err(|error| error.to_string())?;
+        let mut database =
+            Database::open(storage, contract(CONTRACT), FIRST..=u32::MAX).map_err(|error| error.to_string())?;
+        match database.verify(TextPolicy::Utf8, &mut |_| {}) {
+            wrong if wrong.is_empty() => Ok(()),
+            wrong => Err(wrong.join("; ")),
+        }
     }
 
     fn check(&self, folder: &Path) {
