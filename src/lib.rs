@@ -16,5 +16,7 @@ pub mod message_director;
 pub mod metrics;
 pub mod outbox;
 pub mod reason;
+pub mod reload;
 pub mod state_server;
+pub mod transport;
 pub mod wire;

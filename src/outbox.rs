@@ -45,6 +45,8 @@ pub enum RoleMessage {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RoleTimer {
     Client(ClientTimer),
+    /// The time in which a connection's layers have to come up.
+    Handshake(ConnectionId),
     Dbss(DbssTimer),
     /// The State Server goes on with what it hands to many objects.
     StateServerSlice,
@@ -97,6 +99,15 @@ pub enum Action {
         connection: ConnectionId,
         frame: Bytes,
     },
+    /// Send a finished frame to a connection of this executor that has layers around its bytes.
+    WriteWrapped {
+        connection: ConnectionId,
+        frame: Bytes,
+    },
+    /// Tell the connection's session when everything written so far has been taken by the system.
+    NotifySent {
+        connection: ConnectionId,
+    },
     /// Let so many of the following bytes of a connection wait beside its write budget: entries of an interest being
     /// opened are the client's own request, and leave as its socket drains.
     Allow {
@@ -115,8 +126,14 @@ pub enum Action {
         channel: Channel,
         socket: Socket,
     },
+    /// Turn an accepted client away without a word.
+    DropClient {
+        socket: Socket,
+        reason: Reason,
+    },
     /// Turn an accepted client away: send it this frame, then end the connection.
     RefuseClient {
+        agent: u8,
         socket: Socket,
         frame: Bytes,
         close: Close,

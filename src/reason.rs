@@ -38,6 +38,16 @@ reasons! {
     WriteBudget => "write_budget", None;
     /// Nothing could be sent for longer than the write timeout.
     WriteTimeout => "write_timeout", None;
+    /// The PROXY header is missing or wrong.
+    ProxyHeader => "proxy_header", None;
+    /// TLS failed: no handshake, a certificate that is missing or refused, a broken record.
+    Tls => "tls", None;
+    /// The WebSocket handshake or a message was not what it must be.
+    WebSocket => "websocket", None;
+    /// PROXY header, TLS and WebSocket took too long to come up.
+    HandshakeTimeout => "handshake_timeout", None;
+    /// Too many connections that have not said CLIENT_HELLO.
+    TooManyHandshakes => "too_many_handshakes", None;
     /// A link sent what cannot be routed (§2.7).
     MalformedFrame => "malformed_frame", None;
     /// A handler panicked while it worked for this participant.
@@ -54,6 +64,22 @@ reasons! {
     UnknownInterest => "unknown_interest", Some(1);
     /// Not ESTABLISHED in time.
     AuthenticationTimeout => "authentication_timeout", Some(1);
+    /// Too many connections of one address.
+    TooManyConnections => "too_many_connections", Some(1);
+    /// No CLIENT_HELLO in time.
+    HelloTimeout => "hello_timeout", Some(1);
+    /// Nothing came from the client for too long.
+    Idle => "idle", Some(1);
+    /// More bytes per second than allowed.
+    TooManyBytes => "too_many_bytes", Some(1);
+    /// More messages per second than allowed.
+    TooManyMessages => "too_many_messages", Some(1);
+    /// More objects in view than allowed.
+    TooManyObjects => "too_many_objects", Some(1);
+    /// More interests than allowed.
+    TooManyInterests => "too_many_interests", Some(115);
+    /// More zones in all interests than allowed.
+    TooManyZones => "too_many_zones", Some(115);
     /// Trailing bytes, or an update too large to be sent on.
     InvalidSize => "invalid_size", Some(106);
     /// Something else came before CLIENT_HELLO.
@@ -88,6 +114,10 @@ impl Reason {
         matches!(
             self,
             Reason::UnknownInterest
+                | Reason::TooManyBytes
+                | Reason::TooManyMessages
+                | Reason::TooManyInterests
+                | Reason::TooManyZones
                 | Reason::InvalidSize
                 | Reason::InvalidMessageType
                 | Reason::AnonymousViolation

@@ -26,6 +26,7 @@ impl Bus {
             contract: Arc::new(contract),
             text: TextPolicy::Utf8,
             databases: Vec::new(),
+            reloadable: Default::default(),
         };
         Self { world: World::new(seed, shards, 2, |shard| Daemon::new(shared.clone(), shard, shards)) }
     }

@@ -91,6 +91,7 @@ impl Play {
             contract: Arc::new(contract),
             text: TextPolicy::Utf8,
             databases: Vec::new(),
+            reloadable: Default::default(),
         };
         let mut world = World::new(seed, shards, batches, |shard| Daemon::new(shared.clone(), shard, shards));
         let ai = world.connect(LINK_ACCEPTOR, LINK_LISTENER);

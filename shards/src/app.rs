@@ -87,6 +87,10 @@ pub enum Input<E, T> {
         connection: ConnectionId,
         cause: CloseCause,
     },
+    /// Everything that had been written when [`Turn::notify_sent`] was called has been taken by the system.
+    Sent {
+        connection: ConnectionId,
+    },
     Timer(T),
     /// From a thread that is no executor: a database completion, a signal.
     External(E),
@@ -151,6 +155,10 @@ pub(crate) enum Effect {
     Allow {
         connection: ConnectionId,
         bytes: usize,
+    },
+    /// Say when everything so far has been taken by the system.
+    NotifySent {
+        connection: ConnectionId,
     },
     /// A paused connection may be read again.
     Resume {
@@ -244,6 +252,12 @@ impl<S: Shard + ?Sized> Turn<S> {
     /// Lets so many bytes of a connection wait beside its write budget, until as many have left.
     pub fn allow(&mut self, connection: ConnectionId, bytes: usize) {
         self.effects.push(Effect::Allow { connection, bytes });
+    }
+
+    /// Asks for an [`Input::Sent`] when the system has taken everything written to a connection so far, which may be at
+    /// once. Whoever has much to send sends it in parts, each when the last has left.
+    pub fn notify_sent(&mut self, connection: ConnectionId) {
+        self.effects.push(Effect::NotifySent { connection });
     }
 
     /// Stops reading a connection; what has been received and not used is kept.

@@ -238,6 +238,12 @@ impl<S: Shard> World<S> {
                         peer.closed = true;
                     }
                 }
+                Effect::NotifySent { connection } => {
+                    // A simulated socket takes everything at once.
+                    if self.served.contains_key(&(shard, connection)) {
+                        self.engines[index].input(Input::Sent { connection });
+                    }
+                }
                 Effect::Resume { .. } | Effect::Allow { .. } => {}
                 Effect::SendPacket { to, bytes } => self.packets.push((to, bytes.to_vec())),
                 Effect::Stop => self.stopped[index] = true,
@@ -338,7 +344,7 @@ mod tests {
                 }
                 Input::Timer(connection) => turn.resume(connection),
                 Input::Closed { connection, .. } => turn.close(connection, Close::Now),
-                Input::External(()) => {}
+                Input::Sent { .. } | Input::External(()) => {}
             }
         }
     }

@@ -84,7 +84,7 @@ impl Shard for Relay {
                     turn.write(ConnectionId(connection), vec![7; bytes].into());
                 }
             }
-            Input::Timer(()) => {}
+            Input::Sent { .. } | Input::Timer(()) => {}
         }
     }
 }

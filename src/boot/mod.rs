@@ -13,11 +13,12 @@ use crate::config::{self, Config};
 use crate::daemon::{Daemon, External, LINK_ACCEPTOR, LINK_LISTENER, Shared, client_listener};
 use crate::database_server::{Engine, EngineHandle};
 use crate::event_logger::EventLoggerServer;
+use crate::reload;
 use banner::Banner;
 pub use database::{OneDatabase, one_database};
 use donet_shards::runtime::{Executors, Injector, Placed, start as start_executors};
 use donet_shards::{ListenerId, ShardId};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
@@ -52,6 +53,11 @@ pub fn run(file: &Path) -> Result<(), BootError> {
         tracing::warn!("{note}");
     }
 
+    let loaded = reload::load(&config).map_err(refuse)?;
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+
     let listeners = bind_listeners(&config, placement.shards())?;
     let mut event_loggers = Vec::new();
     for settings in &config.event_loggers {
@@ -71,11 +77,13 @@ pub fn run(file: &Path) -> Result<(), BootError> {
         running_loggers.push(running);
     }
 
+    let config = Arc::new(config);
     let shared = Shared {
-        config: Arc::new(config),
+        config: config.clone(),
         contract: contract.contract.clone(),
         text: contract.text,
         databases: databases.clone(),
+        reloadable: loaded.reloadable,
     };
     let shards = placement.shards();
     let placed =
@@ -86,7 +94,7 @@ pub fn run(file: &Path) -> Result<(), BootError> {
         move || Daemon::new(shared, shard, shards)
     })
     .map_err(refuse)?;
-    let stop = shut_down_on_signals(executors.injector().clone(), shards)?;
+    let stop = serve_signals(config, executors.injector().clone(), shards)?;
     print!("{banner}");
 
     let badly = wait(executors, shards);
@@ -116,7 +124,8 @@ pub fn check(file: &Path) -> Result<(), BootError> {
     let contract = contract::load(&config.global)?;
     contract.check_uberdogs(&config)?;
     placement::choose(&config.shards)?;
-    for warning in &config.warnings {
+    let loaded = reload::load(&config).map_err(refuse)?;
+    for warning in config.warnings.iter().chain(&loaded.warnings) {
         println!("warning: {warning}");
     }
     println!("{}: no fault found (DC hash 0x{:08x})", file.display(), contract.contract.hash());
@@ -186,12 +195,13 @@ fn open_databases(
     Ok(databases)
 }
 
-/// SIGTERM and SIGINT end the daemon in order; a second one ends it at once.
-fn shut_down_on_signals(
+/// SIGTERM and SIGINT end the daemon in order; a second one ends it at once. SIGHUP takes over anew what can be.
+fn serve_signals(
+    config: Arc<Config>,
     injector: Injector<External>,
     shards: usize,
 ) -> Result<signal_hook::iterator::Handle, BootError> {
-    let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT])
+    let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT, SIGHUP])
         .map_err(|error| BootError(format!("signals cannot be watched: {error}")))?;
     let handle = signals.handle();
     std::thread::Builder::new()
@@ -199,6 +209,10 @@ fn shut_down_on_signals(
         .spawn(move || {
             let mut asked: Option<Instant> = None;
             for signal in signals.forever() {
+                if signal == SIGHUP {
+                    take_over_anew(&config, &injector, shards);
+                    continue;
+                }
                 match asked {
                     None => {
                         asked = Some(Instant::now());
@@ -216,6 +230,24 @@ fn shut_down_on_signals(
         })
         .map_err(|error| BootError(format!("no thread for signals: {error}")))?;
     Ok(handle)
+}
+
+/// All or nothing: what cannot be loaded leaves everything as it was, and says so.
+fn take_over_anew(config: &Config, injector: &Injector<External>, shards: usize) {
+    let loaded = match reload::load(config) {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            tracing::error!(%error, "nothing was reloaded, what was loaded before stays in use");
+            return;
+        }
+    };
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    for shard in 0..shards as u16 {
+        injector.send(ShardId(shard), External::Reload(loaded.reloadable.clone()));
+    }
+    tracing::info!("reloaded: certificates");
 }
 
 fn stop_all(injector: &Injector<External>, shards: usize) {

@@ -17,7 +17,10 @@ impl Session {
     /// One frame of the client.
     pub(super) fn on_client_message(&mut self, body: &[u8], shared: &Shared, out: &mut Outbox) -> Result<(), End> {
         let mut reader = Reader::new(body);
-        let message_type = MessageType(reader.u16()?);
+        let message_type = reader.u16().map(MessageType);
+        let is_heartbeat = message_type == Ok(t::CLIENT_HEARTBEAT);
+        self.account(body.len(), is_heartbeat, shared, out)?;
+        let message_type = message_type?;
         match (self.state, message_type) {
             (State::New, t::CLIENT_HELLO) => self.on_hello(reader, shared, out),
             (State::New, _) => Err(End::eject(Reason::NoHello, format!("{message_type} came before CLIENT_HELLO"))),
@@ -66,6 +69,7 @@ impl Session {
         }
         self.write_message(Encoder::client(t::CLIENT_HELLO_RESP), out);
         self.state = State::Anonymous;
+        self.greet(shared, out);
         Ok(())
     }
 
@@ -183,8 +187,8 @@ impl Session {
             return forbidden(format!("zone {zone} is not open to clients"));
         }
         let request = InterestRequest::new(id, parent, zones, context, None);
-        if let Err(limit) = self.interests.check_limits(&request) {
-            return forbidden(limit.to_string());
+        if let Err(limit) = self.interests.check_limits(&request, agent) {
+            return Err(End::eject(limit.reason(), limit.to_string()));
         }
         self.add_interest(request, out)
     }

@@ -192,7 +192,7 @@ impl Session {
             M::OwnerChanged { doid, new_owner } => return self.on_owner_changed(*doid, *new_owner, shared, out),
             M::OwnerEntry(entry) => self.on_owner_entry(entry, out),
             M::AddInterest { id, parent, zones } => {
-                return self.add_interest_for(sender, (*id, *parent, zones), out);
+                return self.add_interest_for(sender, (*id, *parent, zones), shared, out);
             }
             M::RemoveInterest { id } => return self.remove_interest_for(sender, *id, out),
             M::Eject { code, text } => {
@@ -204,9 +204,9 @@ impl Session {
             M::SendDatagram(frame) => self.write(frame.clone(), out),
             M::GetNetworkAddress { context } => self.reply_network_address(sender, *context, out),
             M::GetTlvs { context } => {
-                // None without a PROXY header.
+                // Empty without a PROXY header.
                 let reply = Encoder::internal(&[sender], self.client_id, t::CLIENTAGENT_GET_TLVS_RESP);
-                self.reply(reply.u32(*context).blob(&[]), out);
+                self.reply(reply.u32(*context).blob(&self.origin.tlvs), out);
             }
             M::DeclareObject { doid, class } => self.declare_object(*doid, *class, shared),
             M::UndeclareObject(doid) => {
@@ -274,10 +274,10 @@ impl Session {
     fn reply_network_address(&self, asker: Channel, context: u32, out: &mut Outbox) {
         let reply = Encoder::internal(&[asker], self.client_id, t::CLIENTAGENT_GET_NETWORK_ADDRESS_RESP)
             .u32(context)
-            .blob(ip_text(self.peer).as_bytes())
-            .u16(self.peer.port())
-            .blob(ip_text(self.local).as_bytes())
-            .u16(self.local.port());
+            .blob(ip_text(self.origin.peer).as_bytes())
+            .u16(self.origin.peer.port())
+            .blob(ip_text(self.origin.local).as_bytes())
+            .u16(self.origin.local.port());
         self.reply(reply, out);
     }
 

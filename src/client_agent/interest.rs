@@ -14,7 +14,7 @@ use super::TimerKind;
 use super::interest_tables::{Interest, InterestRequest, Operation, Request};
 use super::objects::Location;
 use super::session::{End, Session};
-use super::settings::{MAX_BUFFERED_BYTES, Shared};
+use super::settings::{MAX_BUFFERED_BYTES, MAX_HELD_BYTES, PACE_BYTES, Shared};
 use super::visibility::{Entry, ObjectEvent};
 use crate::outbox::{Action, Outbox};
 use crate::reason::Reason;
@@ -72,8 +72,11 @@ impl Session {
             expected: None,
             received: 0,
             snapshot: Vec::new(),
+            snapshot_bytes: 0,
             backlog: Vec::new(),
             buffered_bytes: 0,
+            is_paced: false,
+            passed: 0,
             requests: SmallVec::new(),
         };
         self.interests.operations.insert(context, operation);
@@ -105,7 +108,7 @@ impl Session {
         for zone in zones {
             query = query.zone(zone);
         }
-        let query = query.datagram().expect("MAX_ZONES is what one query can name");
+        let query = query.datagram().expect("the limit of zones is what one query can name");
         out.publish(self.participant(), query);
         let deadline_us = out.now_us.saturating_add(self.agent(shared).interest_timeout_us);
         if let Some(operation) = self.interests.operations.get_mut(&context) {
@@ -140,7 +143,7 @@ impl Session {
         let Some(operation) = self.interests.operations.get_mut(&context) else {
             // Late: the operation has finished by its timeout. The zone is open all the same (A12).
             if self.has_allocated(context) && self.interests.covers(entry.location) {
-                self.enter(entry, shared, out);
+                self.enter(entry, shared, out)?;
             } else {
                 tracing::debug!(
                     session = self.channel,
@@ -168,19 +171,78 @@ impl Session {
         Ok(())
     }
 
-    /// Entries of the snapshot, answers, then what was held back (§3.11 "Finish"). Entries that no interest covers any
-    /// more are left out (A10).
+    /// An operation is complete, or its time is over: its entries leave at once if they are few, else as the client takes
+    /// them.
     fn finish_operation(&mut self, context: u32, shared: &Shared, out: &mut Outbox) -> Result<(), End> {
-        let Some(finished) = self.interests.take(context) else { return Ok(()) };
-        let snapshot_bytes = finished.snapshot.iter().map(|entry| entry.frame.len()).sum();
-        if snapshot_bytes > 0 {
-            out.push(Action::Allow { connection: self.connection, bytes: snapshot_bytes });
+        let Some(operation) = self.interests.operations.get_mut(&context) else { return Ok(()) };
+        operation.deadline_us = None;
+        if operation.is_paced {
+            return Ok(());
         }
-        for entry in &finished.snapshot {
-            if self.interests.covers(entry.location) {
-                self.entrance(entry, shared, out);
+        let is_first = self.interests.paced.is_empty();
+        if is_first && self.interests.in_flight_bytes + operation.snapshot_bytes <= PACE_BYTES {
+            self.conclude(context, shared, out)?;
+            self.ask_when_sent(out);
+            return Ok(());
+        }
+        operation.is_paced = true;
+        self.interests.paced.push_back(context);
+        self.pace(shared, out)
+    }
+
+    /// Everything that was written has left.
+    pub(super) fn on_sent(&mut self, shared: &Shared, out: &mut Outbox) -> Result<(), End> {
+        self.interests.will_be_told = false;
+        self.interests.in_flight_bytes = 0;
+        self.pace(shared, out)
+    }
+
+    /// Sends entries of complete operations, in their order, until enough is on its way.
+    fn pace(&mut self, shared: &Shared, out: &mut Outbox) -> Result<(), End> {
+        while self.interests.in_flight_bytes < PACE_BYTES {
+            let Some(&context) = self.interests.paced.front() else { break };
+            let part = self.interests.next_part(context, PACE_BYTES - self.interests.in_flight_bytes);
+            self.enter_covered(&part.entries, shared, out)?;
+            for event in &part.events {
+                self.on_object_event(event, shared, out)?;
+            }
+            if part.is_last {
+                self.interests.paced.pop_front();
+                self.conclude(context, shared, out)?;
             }
         }
+        self.ask_when_sent(out);
+        Ok(())
+    }
+
+    /// Asks to be told when everything has left, where something waits for that or soon will.
+    fn ask_when_sent(&mut self, out: &mut Outbox) {
+        let is_much = self.interests.in_flight_bytes > PACE_BYTES / 4;
+        if (is_much || !self.interests.paced.is_empty()) && !std::mem::replace(&mut self.interests.will_be_told, true) {
+            out.push(Action::NotifySent { connection: self.connection });
+        }
+    }
+
+    /// Entries that no interest covers any more are left out (A10). They do not count against the write budget: the
+    /// client has asked for them.
+    fn enter_covered(&mut self, entries: &[Entry], shared: &Shared, out: &mut Outbox) -> Result<(), End> {
+        let bytes = entries.iter().map(|entry| entry.frame.len()).sum();
+        if bytes > 0 {
+            self.interests.in_flight_bytes += bytes;
+            out.push(Action::Allow { connection: self.connection, bytes });
+        }
+        for entry in entries {
+            if self.interests.covers(entry.location) {
+                self.entrance(entry, shared, out)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What is left of the snapshot, answers, then what was held back (§3.11 "Finish").
+    fn conclude(&mut self, context: u32, shared: &Shared, out: &mut Outbox) -> Result<(), End> {
+        let Some(finished) = self.interests.take(context) else { return Ok(()) };
+        self.enter_covered(&finished.snapshot, shared, out)?;
         for request in &finished.done {
             self.answer(request, out);
         }
@@ -202,6 +264,9 @@ impl Session {
             let asked = operations.find(|(_, operation)| operation.deadline_us.is_some());
             let Some((&context, _)) = asked else { break };
             self.time_out(context, "too much is held back", shared, out)?;
+        }
+        if self.interests.buffered_bytes > MAX_HELD_BYTES {
+            return Err(End::TooSlow);
         }
         Ok(())
     }
@@ -305,6 +370,7 @@ impl Session {
         &mut self,
         caller: Channel,
         (id, parent, zones): (u16, Doid, &[Zone]),
+        shared: &Shared,
         out: &mut Outbox,
     ) -> Result<(), End> {
         let mut request = InterestRequest::new(id, parent, zones.to_vec(), 0, Some(caller));
@@ -312,7 +378,7 @@ impl Session {
             tracing::warn!(session = self.channel, caller, parent, "an interest in a reserved parent is refused");
             return Ok(());
         }
-        if let Err(limit) = self.interests.check_limits(&request) {
+        if let Err(limit) = self.interests.check_limits(&request, self.agent(shared)) {
             tracing::warn!(session = self.channel, caller, parent, %limit, "an interest is refused");
             return Ok(());
         }

@@ -2,12 +2,13 @@
 //! opened, and what is held back meanwhile. Tables only: who is told what stands in [`super::interest`].
 
 use super::objects::Location;
-use super::settings::{MAX_INTERESTS, MAX_REQUESTS, MAX_ZONES};
+use super::settings::{Agent, MAX_REQUESTS};
 use super::visibility::{Entry, ObjectEvent};
+use crate::reason::Reason;
 use crate::wire::{Channel, Doid, Zone, location_channel};
 use hashbrown::HashMap;
 use smallvec::SmallVec;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 /// What somebody asks for: the zones of an interest, sorted, each once.
 #[derive(Debug)]
@@ -31,12 +32,21 @@ impl InterestRequest {
 /// Why an interest is more than a session may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum InterestLimit {
-    #[error("more than {MAX_INTERESTS} interests")]
-    Interests,
-    #[error("more than {MAX_ZONES} zones in all interests together")]
-    Zones,
+    #[error("more than {0} interests")]
+    Interests(usize),
+    #[error("more than {0} zones in all interests together")]
+    Zones(usize),
     #[error("more than {MAX_REQUESTS} interests being opened at once")]
     Requests,
+}
+
+impl InterestLimit {
+    pub(super) fn reason(self) -> Reason {
+        match self {
+            InterestLimit::Interests(_) | InterestLimit::Requests => Reason::TooManyInterests,
+            InterestLimit::Zones(_) => Reason::TooManyZones,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -60,9 +70,15 @@ pub(super) struct Operation {
     pub(super) expected: Option<u32>,
     /// Snapshot entries so far, also those that were not kept.
     pub(super) received: u32,
-    pub(super) snapshot: Vec<Entry>,
-    pub(super) backlog: Vec<ObjectEvent>,
+    /// In the order of arrival; those taken out leave their place.
+    pub(super) snapshot: Vec<Option<Entry>>,
+    pub(super) snapshot_bytes: usize,
+    pub(super) backlog: Vec<Option<ObjectEvent>>,
     pub(super) buffered_bytes: usize,
+    /// It is complete, and its entries leave as the client takes them.
+    pub(super) is_paced: bool,
+    /// So many places of the snapshot have been looked at by then.
+    pub(super) passed: usize,
     /// The requests that wait for it.
     pub(super) requests: SmallVec<[u32; 1]>,
 }
@@ -112,6 +128,12 @@ pub(super) struct Interests {
     pub(super) pending: HashMap<Doid, Pending>,
     pub(super) buffered_bytes: usize,
     pub(super) timer_is_armed: bool,
+    /// Complete operations whose entries have not all left, in the order in which they will.
+    pub(super) paced: VecDeque<u32>,
+    /// Bytes of entries written since everything was last known to have left.
+    pub(super) in_flight_bytes: usize,
+    /// Whether the session will be told when everything has left.
+    pub(super) will_be_told: bool,
 }
 
 impl Interests {
@@ -142,13 +164,13 @@ impl Interests {
     }
 
     /// Bounds what one session may hold (§3.15.3).
-    pub(super) fn check_limits(&self, request: &InterestRequest) -> Result<(), InterestLimit> {
+    pub(super) fn check_limits(&self, request: &InterestRequest, agent: &Agent) -> Result<(), InterestLimit> {
         let replaced = self.by_id.get(&request.id);
-        if replaced.is_none() && self.by_id.len() >= MAX_INTERESTS {
-            return Err(InterestLimit::Interests);
+        if replaced.is_none() && self.by_id.len() >= agent.interests_max {
+            return Err(InterestLimit::Interests(agent.interests_max));
         }
-        if self.zones - replaced.map_or(0, |interest| interest.zones.len()) + request.zones.len() > MAX_ZONES {
-            return Err(InterestLimit::Zones);
+        if self.zones - replaced.map_or(0, |interest| interest.zones.len()) + request.zones.len() > agent.zones_max {
+            return Err(InterestLimit::Zones(agent.zones_max));
         }
         if self.requests.len() >= MAX_REQUESTS {
             return Err(InterestLimit::Requests);
@@ -216,7 +238,7 @@ impl Interests {
         let event = ObjectEvent::Entry(entry.clone());
         operation.buffered_bytes += event.cost_bytes();
         self.buffered_bytes += event.cost_bytes();
-        operation.backlog.push(event);
+        operation.backlog.push(Some(event));
     }
 
     /// Holds back what happens to a pending object.
@@ -228,7 +250,7 @@ impl Interests {
         }
         operation.buffered_bytes += event.cost_bytes();
         self.buffered_bytes += event.cost_bytes();
-        operation.backlog.push(event.clone());
+        operation.backlog.push(Some(event.clone()));
     }
 
     /// Takes an entry into the snapshot of a running operation, unless its zone has been closed meanwhile; it replaces
@@ -249,13 +271,14 @@ impl Interests {
         self.pending.insert(entry.doid, pending);
         operation.buffered_bytes += entry.cost_bytes();
         self.buffered_bytes += entry.cost_bytes();
-        operation.snapshot.push(entry.clone());
+        operation.snapshot_bytes += entry.frame.len();
+        operation.snapshot.push(Some(entry.clone()));
     }
 
     /// Takes a finished operation out: its snapshot and backlog without what was replaced or forgotten, and the
     /// requests that waited for it alone by now.
     pub(super) fn take(&mut self, context: u32) -> Option<Finished> {
-        let mut operation = self.operations.remove(&context)?;
+        let operation = self.operations.remove(&context)?;
         self.buffered_bytes -= operation.buffered_bytes;
         for &zone in &operation.zones {
             let location = location_channel(operation.parent, zone);
@@ -265,18 +288,20 @@ impl Interests {
         }
         let pending = &self.pending;
         let here = |doid: Doid| pending.get(&doid).filter(|pending| pending.operation == context);
-        let mut index = 0..;
-        operation.snapshot.retain(|entry| {
-            let index = index.next();
-            here(entry.doid).is_some_and(|pending| pending.snapshot == index)
-        });
-        let mut index = 0_usize..;
-        operation.backlog.retain(|event| {
-            let index = index.next().unwrap_or(usize::MAX);
-            here(event.doid()).is_some_and(|pending| pending.backlog_from <= index)
-        });
-        let entered = operation.snapshot.iter().map(|entry| entry.doid);
-        for doid in entered.chain(operation.backlog.iter().map(ObjectEvent::doid)) {
+        let snapshot = operation.snapshot.into_iter().enumerate();
+        let snapshot: Vec<Entry> = snapshot
+            .filter_map(|(index, entry)| {
+                entry.filter(|entry| here(entry.doid).is_some_and(|pending| pending.snapshot == Some(index)))
+            })
+            .collect();
+        let backlog = operation.backlog.into_iter().enumerate();
+        let backlog: Vec<ObjectEvent> = backlog
+            .filter_map(|(index, event)| {
+                event.filter(|event| here(event.doid()).is_some_and(|pending| pending.backlog_from <= index))
+            })
+            .collect();
+        let entered = snapshot.iter().map(|entry| entry.doid);
+        for doid in entered.chain(backlog.iter().map(ObjectEvent::doid)) {
             self.pending.remove(&doid);
         }
         let mut done = SmallVec::new();
@@ -288,8 +313,48 @@ impl Interests {
                 }
             }
         }
-        Some(Finished { snapshot: operation.snapshot, backlog: operation.backlog, done })
+        Some(Finished { snapshot, backlog, done })
     }
+
+    /// Takes the next entries out of a paced operation, until they are `bytes` or more, with what was held back of their
+    /// objects: told behind its entry, nothing of it is left that a later update could overtake.
+    pub(super) fn next_part(&mut self, context: u32, bytes: usize) -> Part {
+        let mut part = Part { entries: Vec::new(), events: Vec::new(), is_last: true };
+        let Some(operation) = self.operations.get_mut(&context) else { return part };
+        let mut backlog_from: HashMap<Doid, usize> = HashMap::new();
+        let (mut taken, mut freed) = (0, 0);
+        while taken < bytes && operation.passed < operation.snapshot.len() {
+            let index = operation.passed;
+            operation.passed += 1;
+            let Some(entry) = operation.snapshot[index].take() else { continue };
+            freed += entry.cost_bytes();
+            let is_current = |pending: &&Pending| pending.operation == context && pending.snapshot == Some(index);
+            let Some(pending) = self.pending.get(&entry.doid).filter(is_current) else { continue };
+            backlog_from.insert(entry.doid, pending.backlog_from);
+            self.pending.remove(&entry.doid);
+            taken += entry.frame.len();
+            part.entries.push(entry);
+        }
+        for (index, held) in operation.backlog.iter_mut().enumerate() {
+            let is_of_part =
+                |event: &mut ObjectEvent| backlog_from.get(&event.doid()).is_some_and(|from| *from <= index);
+            if let Some(event) = held.take_if(is_of_part) {
+                freed += event.cost_bytes();
+                part.events.push(event);
+            }
+        }
+        operation.buffered_bytes -= freed;
+        self.buffered_bytes -= freed;
+        part.is_last = operation.passed == operation.snapshot.len();
+        part
+    }
+}
+
+/// Some entries of a paced operation, and what happened to their objects since.
+pub(super) struct Part {
+    pub(super) entries: Vec<Entry>,
+    pub(super) events: Vec<ObjectEvent>,
+    pub(super) is_last: bool,
 }
 
 pub(super) struct Finished {

@@ -4,6 +4,7 @@
 //! a client sends is hostile until this module has judged it. It never keeps an object's state (the State Server does),
 //! never routes (the Message Director does), and never sends a client anything after CLIENT_EJECT.
 //!
+//! * [`admission`]: who may connect; [`rate`]: how much a client may send.
 //! * [`pool`]: the channels of a range, on one executor.
 //! * [`session`]: one client: identity, timers, the one way to end.
 //! * [`client_message`]: what a client may send.
@@ -13,12 +14,14 @@
 //! * [`interest_tables`] and [`interest`]: opening and closing of zones.
 //! * [`settings`]: what sessions share, and their limits.
 
+mod admission;
 mod client_message;
 mod cluster_message;
 mod interest;
 mod interest_tables;
 mod objects;
 mod pool;
+mod rate;
 mod session;
 mod settings;
 mod visibility;
@@ -32,6 +35,7 @@ use crate::outbox::{Action, Outbox, Participant, RoleMessage, contained};
 use crate::reason::Reason;
 use crate::state_server::RefusalLog;
 use crate::wire::{Channel, Datagram, Encoder, message_type as t, next_frame};
+use admission::Admission;
 use cluster_message::ClusterMessage;
 use donet_dc::{Contract, TextPolicy};
 use donet_shards::{Close, CloseCause, ConnectionId, ConnectionOptions, ShardId, Socket, shard_of};
@@ -39,7 +43,7 @@ use hashbrown::HashMap;
 use pool::Pool;
 use session::{End, Session};
 use settings::{Shared, micros};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
@@ -48,6 +52,12 @@ use std::sync::Arc;
 pub enum ClientAgentMessage {
     /// To the executor of the channel's pool: the session has ended, and its last messages are on their way.
     ReleaseChannel { agent: u8, channel: Channel },
+    /// To the same: the session has said CLIENT_HELLO.
+    Greeted { agent: u8, channel: Channel },
+    /// To the same: where the client behind a proxy is. Answered only by [`ClientAgentMessage::TooMany`].
+    Identified { agent: u8, channel: Channel, address: IpAddr },
+    /// From the same: the session must end, because there are too many of its address.
+    TooMany { channel: Channel },
 }
 
 /// A timer of a session, named by its connection: connections, unlike channels, are never used again.
@@ -63,6 +73,32 @@ enum TimerKind {
     Heartbeat,
     Authentication,
     Interest,
+    Hello,
+    Idle,
+}
+
+/// Where a client comes from, and how.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// The client's address: that of the socket, or what a PROXY header says.
+    pub peer: SocketAddr,
+    /// The address that it has connected to.
+    pub local: SocketAddr,
+    /// What stood behind the addresses of a PROXY header.
+    pub tlvs: Box<[u8]>,
+    /// `peer` is what a PROXY header says.
+    pub is_proxied: bool,
+    /// A proxy that looks whether we are there: no events.
+    pub is_health_check: bool,
+    /// There are layers around the bytes.
+    pub is_wrapped: bool,
+}
+
+impl Origin {
+    /// A connection without anything in front.
+    pub fn direct(peer: SocketAddr, local: SocketAddr) -> Self {
+        Self { peer, local, tlvs: Box::default(), is_proxied: false, is_health_check: false, is_wrapped: false }
+    }
 }
 
 /// Which executor runs the listener and the channel pool of an agent with this range: agents that name the same range
@@ -78,6 +114,8 @@ pub struct ClientAgents {
     shards: usize,
     /// The pools that live on this executor, by their first agent.
     pools: HashMap<u8, Pool>,
+    /// Of the agents whose pool lives here.
+    admissions: HashMap<u8, Admission>,
     /// Boxed, so that a growing table moves pointers and not sessions.
     sessions: HashMap<Channel, Box<Session>>,
     connections: HashMap<ConnectionId, Channel>,
@@ -96,17 +134,21 @@ impl ClientAgents {
         shard: ShardId,
         shards: usize,
     ) -> Self {
-        let shared = Shared::new(agents, uberdogs, contract, text);
+        let shared = Shared::new(agents, uberdogs, contract, text, shards);
         let mut this = Self {
             shared,
             shard,
             shards,
             pools: HashMap::new(),
+            admissions: HashMap::new(),
             sessions: HashMap::new(),
             connections: HashMap::new(),
             unknown: RefusalLog::default(),
         };
         for (index, config) in (0..=u8::MAX).zip(agents) {
+            if this.pool_home(index) == shard {
+                this.admissions.insert(index, Admission::new(&config.limits));
+            }
             if this.pool_of(index) == index && this.pool_home(index) == shard {
                 let same_range = agents.iter().filter(|other| other.channels == config.channels);
                 let quarantine = same_range.map(|agent| agent.channel_quarantine).max().unwrap_or_default();
@@ -139,17 +181,36 @@ impl ClientAgents {
 
     /// A client was accepted, on the pool's executor: gives it the next channel, or turns it away.
     pub fn on_accepted(&mut self, agent: u8, socket: Socket, out: &mut Outbox) {
+        // Behind a proxy the address is not known yet.
+        let is_proxied = self.shared.agents[usize::from(agent)].config.haproxy;
+        let address = (!is_proxied).then(|| socket.peer.ip());
         let pool = self.pool_of(agent);
+        let Some(admission) = self.admissions.get_mut(&agent) else { return };
+        match admission.check(address) {
+            Ok(()) => {}
+            Err(reason @ Reason::TooManyConnections) => {
+                return self.refuse(agent, socket, reason, "too many connections from your address", out);
+            }
+            Err(reason) => {
+                // A flood is not answered: each answer would keep a socket for the time of its reading.
+                out.metrics.count_closed(reason);
+                out.push(Action::DropClient { socket, reason });
+                return;
+            }
+        }
         match self.pools.get_mut(&pool).and_then(|pool| pool.allocate(out.now_us)) {
-            Some(channel) => out.push(Action::AdoptClient { agent, channel, socket }),
-            None => self.refuse(agent, socket, out),
+            Some(channel) => {
+                admission.begin(channel, address);
+                out.push(Action::AdoptClient { agent, channel, socket });
+            }
+            None => {
+                self.refuse(agent, socket, Reason::ChannelsExhausted, "no channel is free, try again later", out);
+            }
         }
     }
 
-    fn refuse(&self, agent: u8, socket: Socket, out: &mut Outbox) {
-        let reason = Reason::ChannelsExhausted;
+    fn refuse(&self, agent: u8, socket: Socket, reason: Reason, text: &str, out: &mut Outbox) {
         tracing::debug!(agent, peer = %socket.peer, reason = reason.name(), "client refused");
-        let text = "no channel is free, try again later";
         let eject = Encoder::client(t::CLIENT_EJECT).u16(1).blob(text.as_bytes());
         let frame = eject.finish().expect("a short text fits a frame");
         // It has no channel: no session of its own.
@@ -157,20 +218,17 @@ impl ClientAgents {
         out.push(Action::Event(event.with("reason_code", "1").with("reason_msg", text)));
         let close = Close::Linger { us: self.shared.agents[usize::from(agent)].eject_linger_us };
         out.metrics.count_closed(reason);
-        out.push(Action::RefuseClient { socket, frame, close, reason });
+        out.push(Action::RefuseClient { agent, socket, frame, close, reason });
     }
 
     /// Begins the session of a client that this executor serves from now on.
-    pub fn adopt(
-        &mut self,
-        agent: u8,
-        channel: Channel,
-        connection: ConnectionId,
-        peer: SocketAddr,
-        local: SocketAddr,
-        out: &mut Outbox,
-    ) {
-        let session = Session::begin(agent, channel, connection, peer, local, &self.shared, out);
+    pub fn adopt(&mut self, agent: u8, channel: Channel, connection: ConnectionId, origin: Origin, out: &mut Outbox) {
+        if origin.is_proxied && self.shared.agents[usize::from(agent)].config.limits.connections_per_address > 0 {
+            let address = origin.peer.ip();
+            let message = ClientAgentMessage::Identified { agent, channel, address };
+            out.to_shard(self.pool_home(agent), RoleMessage::ClientAgent(message));
+        }
+        let session = Session::begin(agent, channel, connection, origin, &self.shared, out);
         self.connections.insert(connection, channel);
         self.sessions.insert(channel, Box::new(session));
     }
@@ -187,6 +245,26 @@ impl ClientAgents {
             }
         }
         used
+    }
+
+    /// What was written to a client has left.
+    pub fn on_sent(&mut self, connection: ConnectionId, out: &mut Outbox) {
+        if let Some(&channel) = self.connections.get(&connection) {
+            self.run(channel, out, |session, shared, out| session.on_sent(shared, out));
+        }
+    }
+
+    /// What lies around a connection's bytes is broken, or has said goodbye.
+    pub fn on_broken(&mut self, connection: ConnectionId, reason: Reason, close: Close, out: &mut Outbox) {
+        if let Some(&channel) = self.connections.get(&connection) {
+            self.end(channel, End::Broken { reason, close }, out);
+        }
+    }
+
+    /// Takes back the channel of a client that never had a session.
+    pub fn give_back(&self, agent: u8, channel: Channel, out: &mut Outbox) {
+        let message = ClientAgentMessage::ReleaseChannel { agent, channel };
+        out.to_shard(self.pool_home(agent), RoleMessage::ClientAgent(message));
     }
 
     /// The connection has ended without this module's doing.
@@ -238,9 +316,27 @@ impl ClientAgents {
     }
 
     /// A message of another partition, or of this one.
-    pub fn on_message(&mut self, _from: ShardId, message: ClientAgentMessage, out: &mut Outbox) {
+    pub fn on_message(&mut self, from: ShardId, message: ClientAgentMessage, out: &mut Outbox) {
         match message {
+            ClientAgentMessage::Greeted { agent, channel } => {
+                if let Some(admission) = self.admissions.get_mut(&agent) {
+                    admission.greeted(channel);
+                }
+            }
+            ClientAgentMessage::Identified { agent, channel, address } => {
+                if self.admissions.get_mut(&agent).is_some_and(|admission| !admission.identify(channel, address)) {
+                    out.to_shard(from, RoleMessage::ClientAgent(ClientAgentMessage::TooMany { channel }));
+                }
+            }
+            ClientAgentMessage::TooMany { channel } => {
+                self.run(channel, out, |_, _, _| {
+                    Err(End::eject(Reason::TooManyConnections, "too many connections from your address"))
+                });
+            }
             ClientAgentMessage::ReleaseChannel { agent, channel } => {
+                if let Some(admission) = self.admissions.get_mut(&agent) {
+                    admission.end(channel);
+                }
                 let pool = self.pool_of(agent);
                 match self.pools.get_mut(&pool) {
                     Some(pool) => pool.release(channel, out.now_us),
@@ -275,7 +371,6 @@ impl ClientAgents {
         let agent = session.agent;
         session.end(end, &self.shared, out);
         // Behind the post-removes: they reach their receivers before the channel is used again (§3.13 REC).
-        let message = ClientAgentMessage::ReleaseChannel { agent, channel };
-        out.to_shard(self.pool_home(agent), RoleMessage::ClientAgent(message));
+        self.give_back(agent, channel, out);
     }
 }

@@ -51,6 +51,8 @@ impl Known {
 #[derive(Debug, Default)]
 pub(super) struct Objects {
     known: HashMap<Doid, Known>,
+    /// How many have an ordinary view.
+    visible: usize,
     /// Ordered, so that a session ends the same way on every run.
     session_objects: BTreeSet<Doid>,
     /// Fields that this client may set by an AI's leave, sorted. By the full doid: grants must not leak (§3.15.2).
@@ -72,11 +74,18 @@ impl Objects {
     }
 
     pub(super) fn set_visible(&mut self, doid: Doid, view: View) {
-        self.known.entry(doid).or_default().visible = Some(view);
+        let old = self.known.entry(doid).or_default().visible.replace(view);
+        self.visible += usize::from(old.is_none());
+    }
+
+    /// How many objects have an ordinary view.
+    pub(super) fn visible(&self) -> usize {
+        self.visible
     }
 
     /// Ends the ordinary view.
     pub(super) fn clear_visible(&mut self, doid: Doid) {
+        self.visible -= usize::from(self.is_visible(doid));
         self.change(doid, |known| known.visible = None);
     }
 

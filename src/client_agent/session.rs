@@ -5,10 +5,11 @@
 
 use super::interest_tables::Interests;
 use super::objects::Objects;
+use super::rate::Allowance;
 use super::settings::{Agent, Shared};
-use super::{ClientTimer, TimerKind};
+use super::{ClientAgentMessage, ClientTimer, Origin, TimerKind};
 use crate::event_logger::Event;
-use crate::outbox::{Action, Outbox, Participant, RoleTimer};
+use crate::outbox::{Action, Outbox, Participant, RoleMessage, RoleTimer};
 use crate::reason::Reason;
 use crate::wire::{ALL_CLIENTS, Channel, Encoder, Truncated, message_type as t};
 use bytes::Bytes;
@@ -34,6 +35,10 @@ pub(super) enum End {
     Dropped,
     /// The connection is gone already.
     Lost(CloseCause),
+    /// What lies around the connection's bytes is broken, or has said goodbye.
+    Broken { reason: Reason, close: Close },
+    /// The client takes what it has asked for too slowly: there is no more room to keep it.
+    TooSlow,
     /// A handler panicked.
     InternalError,
 }
@@ -57,6 +62,8 @@ impl End {
             End::Lost(CloseCause::Error(_)) => Reason::SocketError,
             End::Lost(CloseCause::WriteBudget) => Reason::WriteBudget,
             End::Lost(CloseCause::WriteTimeout) => Reason::WriteTimeout,
+            End::Broken { reason, .. } => *reason,
+            End::TooSlow => Reason::WriteBudget,
             End::InternalError => Reason::InternalError,
         }
     }
@@ -78,11 +85,14 @@ pub(super) struct Session {
     pub(super) client_id: Channel,
     pub(super) agent: u8,
     pub(super) connection: ConnectionId,
-    pub(super) peer: SocketAddr,
-    pub(super) local: SocketAddr,
+    pub(super) origin: Origin,
     pub(super) state: State,
+    has_greeted: bool,
     pub(super) was_established: bool,
     heartbeat_deadline_us: u64,
+    received_us: u64,
+    bytes: Allowance,
+    messages: Allowance,
     next_context: u32,
     pub(super) objects: Objects,
     pub(super) interests: Interests,
@@ -94,8 +104,7 @@ impl Session {
         agent: u8,
         channel: Channel,
         connection: ConnectionId,
-        peer: SocketAddr,
-        local: SocketAddr,
+        origin: Origin,
         shared: &Shared,
         out: &mut Outbox,
     ) -> Self {
@@ -104,11 +113,14 @@ impl Session {
             client_id: channel,
             agent,
             connection,
-            peer,
-            local,
+            origin,
             state: State::New,
+            has_greeted: false,
             was_established: false,
             heartbeat_deadline_us: 0,
+            received_us: out.now_us,
+            bytes: Allowance::default(),
+            messages: Allowance::default(),
             next_context: 1,
             objects: Objects::default(),
             interests: Interests::default(),
@@ -116,10 +128,18 @@ impl Session {
         for channel in [channel, ALL_CLIENTS] {
             session.subscribe(channel, out);
         }
-        out.push(Action::Event(session.event("client-connected").with_addresses(peer, local)));
+        if !session.origin.is_health_check {
+            out.push(Action::Event(session.event("client-connected").with_addresses(&session.origin)));
+        }
         let agent = session.agent(shared);
         if let Some(timeout_us) = agent.authentication_timeout_us {
             session.arm(TimerKind::Authentication, out.now_us.saturating_add(timeout_us), out);
+        }
+        if let Some(timeout_us) = agent.hello_timeout_us {
+            session.arm(TimerKind::Hello, out.now_us.saturating_add(timeout_us), out);
+        }
+        if let Some(timeout_us) = agent.idle_timeout_us {
+            session.arm(TimerKind::Idle, out.now_us.saturating_add(timeout_us), out);
         }
         if agent.heartbeat_timeout_us.is_some() {
             session.restart_heartbeat(shared, out);
@@ -156,7 +176,11 @@ impl Session {
     /// Sends a finished frame to the client.
     pub(super) fn write(&self, frame: Bytes, out: &mut Outbox) {
         out.metrics.client_frames_sent += 1;
-        out.write(self.connection, frame);
+        if self.origin.is_wrapped {
+            out.push(Action::WriteWrapped { connection: self.connection, frame });
+        } else {
+            out.write(self.connection, frame);
+        }
     }
 
     /// Sends a client message; one that does not fit a frame is dropped and counted.
@@ -193,6 +217,35 @@ impl Session {
         }
     }
 
+    /// Counts a message of the client against what it may send. Heartbeats are no messages: a real client library sends
+    /// one for each datagram that it receives.
+    pub(super) fn account(
+        &mut self,
+        body_bytes: usize,
+        is_heartbeat: bool,
+        shared: &Shared,
+        out: &Outbox,
+    ) -> Result<(), End> {
+        self.received_us = out.now_us;
+        let agent = &shared.agents[usize::from(self.agent)];
+        let frame_bytes = size_of::<u16>() + body_bytes;
+        if !self.bytes.take(frame_bytes, agent.byte_price, out.now_us) {
+            return Err(End::eject(Reason::TooManyBytes, "more bytes per second than allowed"));
+        }
+        if !is_heartbeat && !self.messages.take(1, agent.message_price, out.now_us) {
+            return Err(End::eject(Reason::TooManyMessages, "more messages per second than allowed"));
+        }
+        Ok(())
+    }
+
+    /// A good CLIENT_HELLO.
+    pub(super) fn greet(&mut self, shared: &Shared, out: &mut Outbox) {
+        if !std::mem::replace(&mut self.has_greeted, true) && self.agent(shared).config.limits.handshakes > 0 {
+            let message = ClientAgentMessage::Greeted { agent: self.agent, channel: self.channel };
+            out.to_shard(self.agent(shared).pool_home, RoleMessage::ClientAgent(message));
+        }
+    }
+
     pub(super) fn on_timer(&mut self, kind: TimerKind, shared: &Shared, out: &mut Outbox) -> Result<(), End> {
         match kind {
             TimerKind::Heartbeat if out.now_us < self.heartbeat_deadline_us => {
@@ -203,6 +256,17 @@ impl Session {
             TimerKind::Authentication if self.was_established => Ok(()),
             TimerKind::Authentication => Err(End::eject(Reason::AuthenticationTimeout, "not authenticated in time")),
             TimerKind::Interest => self.on_interest_timer(shared, out),
+            TimerKind::Hello if self.has_greeted => Ok(()),
+            TimerKind::Hello => Err(End::eject(Reason::HelloTimeout, "no CLIENT_HELLO in time")),
+            TimerKind::Idle => {
+                let deadline_us =
+                    self.received_us.saturating_add(self.agent(shared).idle_timeout_us.unwrap_or_default());
+                if out.now_us >= deadline_us {
+                    return Err(End::eject(Reason::Idle, "nothing was received for too long"));
+                }
+                self.arm(TimerKind::Idle, deadline_us, out);
+                Ok(())
+            }
         }
     }
 
@@ -210,7 +274,7 @@ impl Session {
     /// by the caller, behind everything that is pushed here.
     pub(super) fn end(self, end: End, shared: &Shared, out: &mut Outbox) {
         let reason = end.reason();
-        tracing::debug!(session = self.channel, reason = reason.name(), peer = %self.peer, "session ended");
+        tracing::debug!(session = self.channel, reason = reason.name(), peer = %self.origin.peer, "session ended");
         self.say_goodbye(end, self.agent(shared).eject_linger_us, out);
 
         // First of all, so that the session never hears its own deletions.
@@ -231,8 +295,11 @@ impl Session {
     fn say_goodbye(&self, end: End, linger_us: u64, out: &mut Outbox) {
         let reason = end.reason();
         let linger = Close::Linger { us: linger_us };
-        let lost = |text: &str| {
-            Action::Event(self.event("client-lost").with_addresses(self.peer, self.local).with("reason", text))
+        let lost = |text: &str, out: &mut Outbox| {
+            if !self.origin.is_health_check {
+                let event = self.event("client-lost").with_addresses(&self.origin);
+                out.push(Action::Event(event.with("reason", text)));
+            }
         };
         let close = match end {
             End::Eject { code, text, .. } => {
@@ -249,16 +316,25 @@ impl Session {
             // Lingering, so that input not yet read does not turn the end of file into a reset (CA-13).
             End::Dropped => linger,
             End::InternalError => {
-                out.push(lost("internal error"));
+                lost("internal error", out);
+                Close::Now
+            }
+            End::Broken { reason, close } => {
+                lost(if reason == Reason::PeerClosed { "end of file" } else { "protocol error" }, out);
+                close
+            }
+            End::TooSlow => {
+                lost("no buffer space available", out);
                 Close::Now
             }
             End::Lost(cause) => {
-                out.push(lost(match &cause {
+                let text = match &cause {
                     CloseCause::EndOfFile => "end of file",
                     CloseCause::Error(text) => text,
                     CloseCause::WriteBudget => "no buffer space available",
                     CloseCause::WriteTimeout => "connection timed out",
-                }));
+                };
+                lost(text, out);
                 return;
             }
         };
@@ -272,13 +348,13 @@ pub(super) fn ip_text(address: SocketAddr) -> String {
 }
 
 trait WithAddresses {
-    fn with_addresses(self, peer: SocketAddr, local: SocketAddr) -> Self;
+    fn with_addresses(self, origin: &Origin) -> Self;
 }
 
 impl WithAddresses for Event {
     /// "ip:port", IPv6 without brackets (§3.16).
-    fn with_addresses(self, peer: SocketAddr, local: SocketAddr) -> Self {
+    fn with_addresses(self, origin: &Origin) -> Self {
         let text = |address: SocketAddr| format!("{}:{}", ip_text(address), address.port());
-        self.with("remote_address", text(peer)).with("local_address", text(local))
+        self.with("remote_address", text(origin.peer)).with("local_address", text(origin.local))
     }
 }

@@ -1,9 +1,11 @@
 //! What every session of this executor reads and none changes: the contract, the uberdogs, the roles' settings, and the
 //! limits of what one session may hold.
 
+use super::rate::Price;
 use crate::config::{self, InterestPermission};
 use crate::wire::{Doid, MAX_BODY_BYTES, Zone};
 use donet_dc::{Contract, TextPolicy};
+use donet_shards::ShardId;
 use hashbrown::HashMap;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -14,14 +16,19 @@ const QUERY_OVERHEAD_BYTES: usize = 1 + 8 + 8 + 2 + 4 + 4 + 2;
 /// Zones of all interests of a session together: what one 2102 query can name, so that no interest needs two. Each
 /// costs a subscription on this executor and an entry in the tables of the others.
 pub(super) const MAX_ZONES: usize = (MAX_BODY_BYTES - QUERY_OVERHEAD_BYTES) / 4;
-/// Interests of a session: real clients hold tens; this only keeps empty ones from piling up.
-pub(super) const MAX_INTERESTS: usize = 4096;
-/// Requests of a session that wait for an interest to complete, and so also its running operations: a client that
-/// opens all its interests at once stays within it.
-pub(super) const MAX_REQUESTS: usize = MAX_INTERESTS;
+/// Interests of a session without a configured limit: as many as there are ids.
+const MAX_INTERESTS: usize = 1 << 16;
+/// Requests of a session that wait for an interest to complete, and so also its running operations.
+pub(super) const MAX_REQUESTS: usize = 4096;
 /// Bytes that the running operations of a session may hold back: 64 Ki objects of 256 bytes. At the limit the oldest
 /// operation finishes with what it has, as by its timeout; what comes later still enters (A12).
 pub(super) const MAX_BUFFERED_BYTES: usize = 16 << 20;
+/// Bytes that a session may hold back altogether, entries that wait for their turn included; a client that takes them
+/// so slowly that more would be needed is ejected.
+pub(super) const MAX_HELD_BYTES: usize = 4 * MAX_BUFFERED_BYTES;
+/// Bytes of entries of interests being opened that are on their way at once: the next leave when these have been taken
+/// by the system. Enough for the largest frame, and for a fast network between two turns.
+pub(super) const PACE_BYTES: usize = 64 << 10;
 /// Objects remembered after they left: enough for updates that were on their way, the oldest are forgotten first. In
 /// the reference the set never shrinks (§3.15.4).
 pub(super) const MAX_HISTORICAL: usize = 16 * 1024;
@@ -45,13 +52,35 @@ pub(super) struct Agent {
     pub(super) interest_timeout_us: u64,
     pub(super) historical_ttl_us: Option<u64>,
     pub(super) eject_linger_us: u64,
+    pub(super) hello_timeout_us: Option<u64>,
+    pub(super) idle_timeout_us: Option<u64>,
+    pub(super) byte_price: Price,
+    pub(super) message_price: Price,
+    pub(super) interests_max: usize,
+    pub(super) zones_max: usize,
+    pub(super) visible_objects_max: usize,
+    /// Where its channels and its listener live.
+    pub(super) pool_home: ShardId,
     zones_allow: ZoneRanges,
     zones_deny: ZoneRanges,
 }
 
 impl Agent {
-    fn new(config: &config::ClientAgent, contract: &Contract) -> Self {
+    fn new(config: &config::ClientAgent, contract: &Contract, shards: usize) -> Self {
+        let limits = &config.limits;
+        let most = |limit: u32, otherwise: usize| match limit {
+            0 => otherwise,
+            limit => otherwise.min(limit as usize),
+        };
         Self {
+            hello_timeout_us: limits.hello_timeout.map(micros),
+            idle_timeout_us: limits.idle_timeout.map(micros),
+            byte_price: Price::per_second(limits.bytes_per_second),
+            message_price: Price::per_second(limits.messages_per_second),
+            interests_max: most(limits.interests, MAX_INTERESTS),
+            zones_max: most(limits.zones, MAX_ZONES),
+            visible_objects_max: most(limits.visible_objects, usize::MAX),
+            pool_home: super::pool_home(&config.channels, shards),
             dc_hash: config.dc_file_hash.unwrap_or_else(|| contract.hash()),
             heartbeat_timeout_us: config.heartbeat_timeout.map(micros),
             authentication_timeout_us: config.auth_timeout.map(micros),
@@ -117,6 +146,7 @@ impl Shared {
         uberdogs: &[config::Uberdog],
         contract: Arc<Contract>,
         text: TextPolicy,
+        shards: usize,
     ) -> Self {
         let resolve = |uberdog: &config::Uberdog| match contract.class_by_name(&uberdog.class) {
             Some(class) => Some((uberdog.id, Uberdog { class: class.id(), anonymous: uberdog.anonymous })),
@@ -128,7 +158,7 @@ impl Shared {
         };
         Self {
             uberdogs: uberdogs.iter().filter_map(resolve).collect(),
-            agents: agents.iter().map(|agent| Agent::new(agent, &contract)).collect(),
+            agents: agents.iter().map(|agent| Agent::new(agent, &contract, shards)).collect(),
             contract,
             text,
         }

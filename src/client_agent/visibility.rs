@@ -95,10 +95,7 @@ impl Session {
                 self.on_update(*doid, event, frame, shared, out);
                 Ok(())
             }
-            ObjectEvent::Entry(entry) => {
-                self.enter(entry, shared, out);
-                Ok(())
-            }
+            ObjectEvent::Entry(entry) => self.enter(entry, shared, out),
             ObjectEvent::Move { to, frame, leaving } => self.on_move(event, *to, frame, leaving, out),
             ObjectEvent::Delete(leaving) => self.on_delete(event, leaving, shared, out),
         }
@@ -129,16 +126,16 @@ impl Session {
     }
 
     /// An object enters a location, outside any count.
-    pub(super) fn enter(&mut self, entry: &Entry, shared: &Shared, out: &mut Outbox) {
+    pub(super) fn enter(&mut self, entry: &Entry, shared: &Shared, out: &mut Outbox) -> Result<(), End> {
         if self.has_or_gets_no_view(entry.doid) {
-            return;
+            return Ok(());
         }
         if self.interests.is_opening(entry.location) {
             self.interests.hold_entry(entry);
-        } else {
-            self.interests.forget(entry.doid);
-            self.entrance(entry, shared, out);
+            return Ok(());
         }
+        self.interests.forget(entry.doid);
+        self.entrance(entry, shared, out)
     }
 
     /// Whether an entry changes nothing: the object is visible, or it is a session object that the client owns, and
@@ -150,16 +147,20 @@ impl Session {
     }
 
     /// Begins the ordinary view of an object.
-    pub(super) fn entrance(&mut self, entry: &Entry, shared: &Shared, out: &mut Outbox) {
+    pub(super) fn entrance(&mut self, entry: &Entry, shared: &Shared, out: &mut Outbox) -> Result<(), End> {
         if self.has_or_gets_no_view(entry.doid) {
-            return;
+            return Ok(());
         }
         if self.agent(shared).config.strict_entrance && !self.interests.covers(entry.location) {
             tracing::debug!(session = self.channel, doid = entry.doid, "an entry that no interest covers; dropped");
-            return;
+            return Ok(());
+        }
+        if self.objects.visible() >= self.agent(shared).visible_objects_max {
+            return Err(End::eject(Reason::TooManyObjects, "more objects in view than allowed"));
         }
         self.objects.set_visible(entry.doid, entry.view());
         self.write(entry.frame.clone(), out);
+        Ok(())
     }
 
     /// The table of §3.10, CHANGING_LOCATION.

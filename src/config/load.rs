@@ -108,7 +108,7 @@ fn read<'t>(entries: &'t DeTable<'t>, folder: &'t Path, text: &str, faults: &'t 
     }
     directors.truncate(1);
     let message_director = read_all(directors, services::message_director, &mut context);
-    let client_agents = read_all(services.tables("client_agent"), services::client_agent, &mut context);
+    let client_agents = read_all(services.tables("client_agent"), super::client_agent::client_agent, &mut context);
     let state_servers = read_all(services.tables("state_server"), services::state_server, &mut context);
     let databases = services.tables("database_server");
     let dbss = services.tables("dbss");

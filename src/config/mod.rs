@@ -2,6 +2,7 @@
 //!
 //! The schema stands in [`schema`]; reading, defaults and every refusal with file, line and column in [`load`].
 
+mod client_agent;
 mod diagnostic;
 mod load;
 mod references;

@@ -105,6 +105,15 @@ pub struct Cidr {
 #[derive(Clone, Debug)]
 pub struct ClientAgent {
     pub bind: SocketAddr,
+    /// Binary WebSocket messages instead of bare TCP.
+    pub websocket: bool,
+    /// A PROXY header comes first.
+    pub haproxy: bool,
+    pub proxy_timeout: Duration,
+    /// For TLS and WebSocket together, from the PROXY header or the connection on.
+    pub handshake_timeout: Duration,
+    pub tls: Option<Tls>,
+    pub limits: Limits,
     pub version_string: String,
     pub dc_file_hash: Option<u32>,
     pub channels: RangeInclusive<Channel>,
@@ -127,6 +136,58 @@ pub struct ClientAgent {
     pub eject_linger: Duration,
     pub channel_quarantine: Duration,
     pub flush_delay: Duration,
+}
+
+/// Certificates of one end of TLS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    /// PEM; may hold the chain behind the certificate.
+    pub certificate: PathBuf,
+    pub key_file: PathBuf,
+    pub chain_file: Option<PathBuf>,
+    /// Who must have signed the peer's certificate; without it a listener asks for none.
+    pub cert_authority: Option<PathBuf>,
+}
+
+/// What one client, and one address, may take of a Client Agent. 0 and `None` = no limit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Received; bursts of some seconds are forgiven.
+    pub bytes_per_second: u32,
+    /// Received, heartbeats aside.
+    pub messages_per_second: u32,
+    pub interests: u32,
+    /// Of all interests together.
+    pub zones: u32,
+    pub visible_objects: u32,
+    /// Connections of one agent that have not said CLIENT_HELLO yet.
+    pub handshakes: u32,
+    /// Connections of one IPv4 address, or of one IPv6 /64 network.
+    pub connections_per_address: u32,
+    /// From the connection, or the end of its handshakes, to CLIENT_HELLO.
+    pub hello_timeout: Option<Duration>,
+    /// Without a byte of the client.
+    pub idle_timeout: Option<Duration>,
+}
+
+impl Limits {
+    pub(super) const HELLO_TIMEOUT_MS: u64 = 60_000;
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            bytes_per_second: 1 << 20,
+            messages_per_second: 2000,
+            interests: 4096,
+            zones: 16_376,
+            visible_objects: 1 << 16,
+            handshakes: 20_000,
+            connections_per_address: 0,
+            hello_timeout: Some(Duration::from_millis(Self::HELLO_TIMEOUT_MS)),
+            idle_timeout: None,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

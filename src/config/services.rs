@@ -2,26 +2,24 @@
 //!
 //! Decides on the values of single keys; what they mean together is noted in [`Claims`] for [`super::references`].
 
-use super::references::{CHANNEL_EXPECTED, Claims, Purpose, reserved_channel, reserved_channels, reserved_doids};
+use super::references::{CHANNEL_EXPECTED, Claims, Purpose, reserved_channel, reserved_doids};
 use super::table::{Table, Use};
-use super::values::{parse_cidr, parse_period, parse_zones};
+use super::values::{parse_cidr, parse_period};
 use super::*;
 use crate::database_server::Renames;
-use crate::wire::{Channel, Doid, Zone};
+use crate::wire::{Channel, Doid};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 use toml::Spanned;
 use toml::de::DeValue;
 
 /// The standard ports.
 const MESSAGE_DIRECTOR_PORT: u16 = 7199;
-const CLIENT_AGENT_PORT: u16 = 7198;
 pub(super) const EVENT_LOGGER_PORT: u16 = 7197;
 
 /// The largest frame of a link: a budget below it would never let one pass.
 const LINK_FRAME_BYTES_MAX: u64 = 2 + u16::MAX as u64;
-const BUDGET_BYTES_MAX: u64 = 1 << 40;
+pub(super) const BUDGET_BYTES_MAX: u64 = 1 << 40;
 
 /// What every role's reader needs.
 pub(super) struct Context<'t> {
@@ -61,109 +59,6 @@ pub(super) fn message_director(mut table: Table<'_>, context: &mut Context<'_>) 
         link_stall_timeout,
         allow,
     })
-}
-
-pub(super) fn client_agent(mut table: Table<'_>, context: &mut Context<'_>) -> Option<ClientAgent> {
-    let bind = table.address("bind", CLIENT_AGENT_PORT, Use::Listen);
-    let bind = table.required("bind", bind, "\"127.0.0.1:7198\"");
-    if let Some(address) = &bind {
-        context.claims.listen(*address.get_ref(), address.span(), &table.name);
-    }
-    table.unavailable("transport", "WebSocket", |value| value.as_str() == Some("tcp"));
-    let version_string = table.text("version_string");
-    let version_string = table.required("version_string", version_string, "\"v1.0.0\"");
-    let dc_file_hash = table.integer("dc_file_hash", 0..=u32::MAX.into()).map(|hash| hash.into_inner() as u32);
-    let channels = client_channels(&mut table, &mut context.claims);
-    table.unavailable("haproxy", "PROXY headers", is_false);
-    let relocate = table.boolean("relocate", false);
-    let interest_permission = table.choice(
-        "interest_permission",
-        &[
-            ("enabled", InterestPermission::Enabled),
-            ("visible", InterestPermission::Visible),
-            ("disabled", InterestPermission::Disabled),
-        ],
-        InterestPermission::Visible,
-    );
-    let send_hash = table.boolean("send_hash", true);
-    let send_version = table.boolean("send_version", true);
-    let write_buffer_bytes = table.integer_or("write_buffer_size", 0..=BUDGET_BYTES_MAX, 256 << 10) as usize;
-    let write_timeout = table.milliseconds_or_off("write_timeout_ms", 5000);
-    let heartbeat_timeout = table.milliseconds_or_off("heartbeat_timeout_ms", 0);
-    let interest_timeout = table.milliseconds("interest_timeout_ms", 1, 500);
-    let auth_timeout = table.milliseconds_or_off("auth_timeout_ms", 0);
-    table.unavailable("proxy_timeout_ms", "PROXY headers", |value| is_number(value, 5000));
-    let historical_ttl = table.milliseconds_or_off("historical_ttl_ms", 0);
-    let interest_zones_allow = zones(&mut table, "interest_zones_allow");
-    let interest_zones_deny = zones(&mut table, "interest_zones_deny");
-    table.unavailable("avatar_class", "parenting rules", |value| value.as_str() == Some(""));
-    let leaving_owner = table.boolean("leaving_owner", true);
-    let strict_entrance = table.boolean("strict_entrance", false);
-    let eject_linger = table.milliseconds("eject_linger_ms", 0, 1000);
-    let channel_quarantine = table.milliseconds("channel_quarantine_ms", 0, 10_000);
-    let flush_delay = Duration::from_micros(table.integer_or("flush_delay_us", 0..=1000, 0));
-    table.unavailable_table("tls", "TLS to clients");
-    table.unavailable_table("limits", "limits per connection and address");
-    table.finish();
-    Some(ClientAgent {
-        bind: bind?.into_inner(),
-        version_string: version_string?.into_inner().to_owned(),
-        dc_file_hash,
-        channels: channels?,
-        relocate,
-        interest_permission,
-        send_hash,
-        send_version,
-        write_buffer_bytes,
-        write_timeout,
-        heartbeat_timeout,
-        interest_timeout,
-        auth_timeout,
-        historical_ttl,
-        interest_zones_allow,
-        interest_zones_deny,
-        leaving_owner,
-        strict_entrance,
-        eject_linger,
-        channel_quarantine,
-        flush_delay,
-    })
-}
-
-fn client_channels(table: &mut Table<'_>, claims: &mut Claims) -> Option<RangeInclusive<Channel>> {
-    let min = table.wide("channel_min");
-    let min = table.required("channel_min", min, "1000000");
-    let max = table.wide("channel_max");
-    let max = table.required("channel_max", max, "1999999");
-    let (min, max) = (min?, max?);
-    let range = *min.get_ref()..=*max.get_ref();
-    if let Some(wrong) = reserved_channels(&range) {
-        let span = if reserved_channel(*range.end()).is_some() { max.span() } else { min.span() };
-        table.faults.push(span, format!("`channel_min`, `channel_max` in {}: {wrong}", table.name), CHANNEL_EXPECTED);
-        return None;
-    }
-    claims.add(Purpose::Clients, range.clone(), min.span(), &table.name);
-    Some(range)
-}
-
-/// Zones and ranges of zones: whole numbers and strings `"lo-hi"`.
-fn zones(table: &mut Table<'_>, key: &'static str) -> Vec<RangeInclusive<Zone>> {
-    let mut ranges = Vec::new();
-    for value in table.list(key, "a list of zones and ranges such as [5, \"100-200\"]") {
-        match value.get_ref().as_str() {
-            Some(text) => match parse_zones(text) {
-                Ok(range) => ranges.push(range),
-                Err(wrong) => table.refuse(key, value, wrong, "expected \"lowest-highest\""),
-            },
-            None => {
-                if let Some(zone) = table.integer_in(key, value, 0..=Zone::MAX.into()) {
-                    let zone = zone.into_inner() as Zone;
-                    ranges.push(zone..=zone);
-                }
-            }
-        }
-    }
-    ranges
 }
 
 pub(super) fn state_server(mut table: Table<'_>, context: &mut Context<'_>) -> Option<StateServer> {

@@ -519,17 +519,7 @@ fn what_later_versions_bring_is_refused_and_its_defaults_are_not() {
             director("[services.message_director.tls]\nkey_file = \"x\""),
             "2:1: not available in this version: [services.message_director.tls]",
         ),
-        (client_agent("transport = \"websocket\""), "6:13: not available in this version: `transport`"),
-        (client_agent("haproxy = true"), "6:11: not available in this version: `haproxy`"),
         (client_agent("avatar_class = \"Avatar\""), "6:16: not available in this version: `avatar_class`"),
-        (
-            client_agent("tls = { certificate = \"x\" }"),
-            "6:7: not available in this version: [services.client_agent.tls]",
-        ),
-        (
-            client_agent("[services.client_agent.limits]\nx = 1"),
-            "6:1: not available in this version: [services.client_agent.limits]",
-        ),
         (
             database("[services.database_server.sql_sink]\nurl = \"x\""),
             "4:1: not available in this version: [services.database_server.sql_sink]",
@@ -541,12 +531,52 @@ fn what_later_versions_bring_is_refused_and_its_defaults_are_not() {
         assert_eq!(faults.len(), 1, "{faults:?}");
         assert!(faults[0].0.starts_with(fault), "{faults:?}");
     }
-    accepted(&client_agent(
-        "transport = \"tcp\"\nhaproxy = false\navatar_class = \"\"\nproxy_timeout_ms = 5000\n[services.client_agent.limits]",
-    ));
+    accepted(&client_agent("avatar_class = \"\""));
     accepted(&format!(
         "{STATE_SERVER}[admin]\ndrain_deadline_s = 300\n[services.message_director]\nupstream_reconnect = false\n"
     ));
+}
+
+#[test]
+fn transports_and_limits_of_a_client_agent() {
+    let plain = accepted(&client_agent("transport = \"tcp\"")).client_agents.remove(0);
+    assert_eq!((plain.websocket, plain.haproxy, &plain.tls, &plain.limits), (false, false, &None, &Limits::default()));
+    let keys = "transport = \"websocket\"\nhaproxy = true\nproxy_timeout_ms = 7\nhandshake_timeout_ms = 8\n\
+        [services.client_agent.tls]\ncertificate = \"a.crt\"\nkey_file = \"/b.key\"\ncert_authority = \"ca.pem\"\n\
+        [services.client_agent.limits]\nbytes_per_second = 1\nmessages_per_second = 2\ninterests = 3\nzones = 4\n\
+        visible_objects = 5\nhandshakes = 6\nconnections_per_address = 7\nhello_timeout_ms = 0\nidle_timeout_ms = 9";
+    let agent = accepted(&client_agent(keys)).client_agents.remove(0);
+    assert!(agent.websocket && agent.haproxy);
+    assert_eq!((agent.proxy_timeout.as_millis(), agent.handshake_timeout.as_millis()), (7, 8));
+    let tls = agent.tls.expect("TLS is configured");
+    assert!(tls.certificate.is_absolute() && tls.certificate.ends_with("a.crt"), "{tls:?}");
+    assert_eq!((tls.key_file.as_path(), &tls.chain_file), (Path::new("/b.key"), &None));
+    let expected = Limits {
+        bytes_per_second: 1,
+        messages_per_second: 2,
+        interests: 3,
+        zones: 4,
+        visible_objects: 5,
+        handshakes: 6,
+        connections_per_address: 7,
+        hello_timeout: None,
+        idle_timeout: Some(std::time::Duration::from_millis(9)),
+    };
+    assert_eq!(agent.limits, expected);
+
+    for (line, fault) in [
+        ("transport = \"udp\"", "6:13: `transport` in [services.client_agent]: \"udp\" is unknown"),
+        ("proxy_timeout_ms = 0", "6:20: `proxy_timeout_ms` in [services.client_agent]: 0 is out of range"),
+        ("tls = { certificate = \"x\" }", "6:7: `key_file` is missing in [services.client_agent.tls]"),
+        (
+            "limits = { interests = 65537 }",
+            "6:24: `interests` in [services.client_agent.limits]: 65537 is out of range",
+        ),
+        ("limits = { byte_per_second = 1 }", "6:12: unknown key `byte_per_second` in [services.client_agent.limits]"),
+    ] {
+        let faults = refused(&client_agent(line));
+        assert!(faults.len() == 1 && faults[0].0.starts_with(fault), "{faults:?}");
+    }
 }
 
 #[test]

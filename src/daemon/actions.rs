@@ -1,5 +1,6 @@
 //! Carries out what roles ask for.
 
+use super::transports::Then;
 use super::{Daemon, Message, Owner};
 use crate::message_director::{Changes, ShardSet};
 use crate::outbox::{Action, Participant};
@@ -20,6 +21,7 @@ impl Daemon {
             self.perform(action, turn);
         }
         self.actions = actions;
+        self.transports.flush(turn);
     }
 
     fn perform(&mut self, action: Action, turn: &mut Turn<Self>) {
@@ -51,9 +53,18 @@ impl Daemon {
             Action::ClearPostRemoves { participant, key } => self.post_removes.clear(participant, key),
             Action::FirePostRemoves { participant } => self.fire_post_removes(participant, turn),
             Action::Write { connection, frame } => turn.write(connection, frame),
-            Action::Allow { connection, bytes } => turn.allow(connection, bytes),
+            Action::WriteWrapped { connection, frame } => self.transports.write(connection, &frame, turn),
+            Action::Allow { connection, bytes } => {
+                turn.allow(connection, self.transports.wire_bytes(connection, bytes));
+            }
+            Action::NotifySent { connection } => {
+                self.transports.flush(turn);
+                turn.notify_sent(connection);
+            }
             Action::Close { connection, close, reason } => {
-                self.owners.remove(&connection);
+                if self.owners.remove(&connection) == Some(Owner::Wrapped) {
+                    self.transports.close(connection, close, turn);
+                }
                 tracing::debug!(connection = connection.0, reason = reason.name(), "connection ends");
                 turn.close(connection, close);
             }
@@ -61,8 +72,16 @@ impl Daemon {
                 let home = shard_of(channel, turn.shards());
                 turn.send(home, Message::AdoptClient { agent, channel, socket });
             }
-            Action::RefuseClient { socket, frame, close, reason } => {
+            Action::DropClient { socket, reason } => {
+                tracing::debug!(peer = %socket.peer, reason = reason.name(), "client dropped");
+                drop(socket);
+            }
+            Action::RefuseClient { agent, socket, frame, close, reason } => {
                 tracing::debug!(peer = %socket.peer, reason = reason.name(), "client refused");
+                if !self.transports.is_plain(agent) {
+                    self.wrap(agent, socket, ConnectionOptions::default(), Then::Refuse { frame, close }, turn);
+                    return;
+                }
                 let connection = turn.attach(socket, ConnectionOptions::default());
                 turn.write(connection, frame);
                 turn.close(connection, close);

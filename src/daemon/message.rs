@@ -3,6 +3,7 @@
 use crate::database_server::DatabaseCompletion;
 use crate::message_director::SubscriptionNews;
 use crate::outbox::{Participant, RoleMessage, RoleTimer};
+use crate::reload::Reloadable;
 use crate::wire::{Channel, Datagram};
 use donet_shards::{ConnectionId, Socket};
 
@@ -48,6 +49,8 @@ pub enum External {
         server: u8,
         completion: DatabaseCompletion,
     },
+    /// What was loaded anew.
+    Reload(Reloadable),
     /// The daemon ends.
     Shutdown,
 }

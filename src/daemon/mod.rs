@@ -7,16 +7,18 @@ mod actions;
 mod deliver;
 mod links;
 mod message;
+mod transports;
 
 pub use message::{External, Message, Timer};
 
-use crate::client_agent::ClientAgents;
+use crate::client_agent::{ClientAgents, Origin};
 use crate::config::Config;
 use crate::database_server::{DatabaseServer, EngineHandle};
 use crate::database_state_server::DatabaseStateServer;
 use crate::message_director::{Homes, PostRemoves, Receivers, Router};
 use crate::outbox::{Action, Outbox, Participant, RoleMessage, RoleTimer};
 use crate::reason::Reason;
+use crate::reload::Reloadable;
 use crate::state_server::StateServer;
 use crate::wire::Channel;
 use donet_dc::{Contract, TextPolicy};
@@ -24,6 +26,7 @@ use donet_shards::{CloseCause, ConnectionId, Input, ListenerId, Shard, ShardId, 
 use hashbrown::HashMap;
 use links::Links;
 use std::sync::Arc;
+use transports::{Then, Transports};
 
 /// The listener of the Message Director; its accepted links are handed to the executor that has the fewest.
 pub const LINK_LISTENER: ListenerId = ListenerId(0);
@@ -43,6 +46,7 @@ pub struct Shared {
     pub text: TextPolicy,
     /// By the index of the database server.
     pub databases: Vec<EngineHandle>,
+    pub reloadable: Reloadable,
 }
 
 /// What a connection of this executor belongs to.
@@ -50,6 +54,8 @@ pub struct Shared {
 enum Owner {
     Link,
     Client,
+    /// A client with layers around its bytes.
+    Wrapped,
 }
 
 /// One executor's part of the daemon.
@@ -62,6 +68,7 @@ pub struct Daemon {
     post_removes: PostRemoves,
     owners: HashMap<ConnectionId, Owner>,
     links: Links,
+    transports: Transports,
     client_agents: ClientAgents,
     state_server: StateServer,
     database_servers: Vec<DatabaseServer>,
@@ -84,6 +91,7 @@ impl Daemon {
             post_removes: PostRemoves::default(),
             owners: HashMap::new(),
             links: Links::new(config.message_director.as_ref(), shards),
+            transports: Transports::new(&config.client_agents, &shared.reloadable),
             client_agents: ClientAgents::new(
                 &config.client_agents,
                 &config.uberdogs,
@@ -119,9 +127,14 @@ impl Daemon {
 
     fn adopt_client(&mut self, agent: u8, channel: Channel, socket: Socket, turn: &mut Turn<Self>) {
         let (peer, local) = (socket.peer, socket.local);
-        let connection = turn.attach(socket, self.client_agents.connection_options(agent));
+        let options = self.client_agents.connection_options(agent);
+        if !self.transports.is_plain(agent) {
+            self.wrap(agent, socket, options, Then::Adopt { channel, peer, local }, turn);
+            return;
+        }
+        let connection = turn.attach(socket, options);
         self.owners.insert(connection, Owner::Client);
-        self.client_agents.adopt(agent, channel, connection, peer, local, &mut self.outbox);
+        self.client_agents.adopt(agent, channel, connection, Origin::direct(peer, local), &mut self.outbox);
         self.carry_out(turn);
     }
 
@@ -132,6 +145,7 @@ impl Daemon {
                 self.client_agents.on_closed(connection, cause, &mut self.outbox);
                 self.carry_out(turn);
             }
+            Some(Owner::Wrapped) => self.wrapped_closed(connection, cause, turn),
             None => {}
         }
     }
@@ -147,6 +161,7 @@ impl Daemon {
     fn on_timer(&mut self, timer: RoleTimer, turn: &mut Turn<Self>) {
         match timer {
             RoleTimer::StateServerSlice => self.state_server.on_slice(&mut self.outbox),
+            RoleTimer::Handshake(connection) => self.handshake_timeout(connection, turn),
             RoleTimer::Client(timer) => self.client_agents.on_timer(timer, &mut self.outbox),
             RoleTimer::Dbss(timer) => {
                 let index = timer.role as usize;
@@ -181,6 +196,7 @@ impl Daemon {
                 }
                 self.carry_out(turn);
             }
+            External::Reload(reloadable) => self.transports.reload(&reloadable),
             External::Shutdown => {
                 self.log_figures(turn);
                 turn.stop();
@@ -247,6 +263,7 @@ impl Shard for Daemon {
                 self.carry_out(turn);
                 used
             }
+            Some(Owner::Wrapped) => self.receive_wrapped(connection, bytes, turn),
             None => bytes.len(),
         }
     }
@@ -256,6 +273,10 @@ impl Shard for Daemon {
         match input {
             Input::Accepted { listener, socket } => self.on_accepted(listener, socket, turn),
             Input::Closed { connection, cause } => self.on_closed(connection, cause, turn),
+            Input::Sent { connection } => {
+                self.client_agents.on_sent(connection, &mut self.outbox);
+                self.carry_out(turn);
+            }
             Input::Timer(timer) => self.on_timer(timer, turn),
             Input::External(external) => self.on_external(external, turn),
         }

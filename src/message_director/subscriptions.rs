@@ -10,6 +10,7 @@ use crate::wire::Channel;
 use donet_shards::ShardId;
 use hashbrown::{HashMap, HashSet};
 use smallvec::SmallVec;
+use std::collections::{BTreeSet, VecDeque};
 
 /// What an executor tells the others of its subscribers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,10 +61,11 @@ struct ChannelEntry {
 struct ParticipantEntry {
     channels: HashSet<Channel>,
     has_ranges: bool,
-    /// Announcements that this participant's subscriptions wait for.
-    pending: SmallVec<[u64; 2]>,
-    /// Tokens, each with the announcements that were pending when it was given.
-    awaited: Vec<(u64, SmallVec<[u64; 2]>)>,
+    /// Announcements that this participant's subscriptions wait for. They are numbered in their order.
+    pending: BTreeSet<u64>,
+    /// Tokens in the order given, each with the last announcement that was pending then. It is in effect when none up to
+    /// that is pending any more: one look at the first of each for an acknowledgement, however many wait.
+    awaited: VecDeque<(u64, u64)>,
 }
 
 #[derive(Debug)]
@@ -227,8 +229,10 @@ impl Subscriptions {
         if entry.pending.is_empty() {
             return Changes { effective: vec![(participant, token)], ..Changes::default() };
         }
-        let pending = entry.pending.clone();
-        entry.awaited.push((token, pending));
+        let last = entry.pending.last().copied().unwrap_or_default();
+        // Not before those that were asked for earlier.
+        let last = entry.awaited.back().map_or(last, |&(_, earlier)| last.max(earlier));
+        entry.awaited.push_back((token, last));
         Changes::default()
     }
 
@@ -302,11 +306,10 @@ impl Subscriptions {
 
     fn wait_for(&mut self, participant: Participant, announcement: u64) {
         let entry = self.participants.entry(participant).or_default();
-        if !entry.pending.contains(&announcement)
-            && let Some(pending) = self.announcements.get_mut(&announcement)
+        if let Some(pending) = self.announcements.get_mut(&announcement)
+            && entry.pending.insert(announcement)
         {
             pending.waiting.push(participant);
-            entry.pending.push(announcement);
         }
     }
 
@@ -321,14 +324,13 @@ impl Subscriptions {
         }
         for participant in done.waiting {
             let Some(entry) = self.participants.get_mut(&participant) else { continue };
-            entry.pending.retain(|pending| *pending != announcement);
-            entry.awaited.retain_mut(|(token, pending)| {
-                pending.retain(|pending| *pending != announcement);
-                if pending.is_empty() {
-                    changes.effective.push((participant, *token));
-                }
-                !pending.is_empty()
-            });
+            entry.pending.remove(&announcement);
+            let first = entry.pending.first().copied();
+            while let Some((token, _)) =
+                entry.awaited.pop_front_if(|&mut (_, last)| first.is_none_or(|first| first > last))
+            {
+                changes.effective.push((participant, token));
+            }
         }
     }
 
@@ -431,6 +433,21 @@ mod tests {
             [(LINK, 1)]
         );
         assert!(table.is_waiting(LINK));
+    }
+
+    #[test]
+    fn a_burst_of_tokens_takes_effect_one_by_one_in_order() {
+        let (mut table, homes) = table(2);
+        for number in 0..20_000_u64 {
+            table.subscribe(LINK, OPEN + number, &homes);
+            assert_eq!(table.await_effect(LINK, number).effective, []);
+        }
+        // With a copy of all that is pending for each token this would be 10^12 steps.
+        for number in 0..20_000_u64 {
+            let acknowledged = SubscriptionNews::Acknowledged { announcement: number + 1 };
+            assert_eq!(table.on_news(ShardId(1), acknowledged).1.effective, [(LINK, number)]);
+        }
+        assert!(!table.is_waiting(LINK));
     }
 
     #[test]

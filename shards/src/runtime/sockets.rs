@@ -37,6 +37,8 @@ pub(super) struct Connection {
     unsent_bytes: Cell<usize>,
     /// Bytes among the unsent that do not count against the budget.
     allowed_bytes: Cell<usize>,
+    /// Whether the application wants to know when nothing is unsent.
+    notify: Cell<bool>,
     state: Cell<State>,
     writer_runs: Cell<bool>,
     /// The reader, while it waits for the engine to take what it has.
@@ -115,6 +117,7 @@ impl<S: Shard> Core<S> {
     pub(super) fn carry_out(self: &Rc<Self>) {
         let effects: Vec<Effect> = self.engine.borrow_mut().effects().collect();
         let mut dirty: Vec<Rc<Connection>> = Vec::new();
+        let mut notify: Vec<Rc<Connection>> = Vec::new();
         for effect in effects {
             match effect {
                 Effect::Attach { connection, socket, options } => self.attach(connection, socket, options),
@@ -136,6 +139,12 @@ impl<S: Shard> Core<S> {
                         connection.allowed_bytes.set(connection.allowed_bytes.get() + bytes);
                     }
                 }
+                Effect::NotifySent { connection } => {
+                    if let Some(connection) = self.connections.borrow().get(&connection) {
+                        connection.notify.set(true);
+                        notify.push(connection.clone());
+                    }
+                }
                 Effect::Resume { connection } => {
                     if let Some(connection) = self.connections.borrow().get(&connection) {
                         connection.wake_reader();
@@ -152,6 +161,9 @@ impl<S: Shard> Core<S> {
         for connection in dirty {
             self.send(&connection);
         }
+        for connection in notify {
+            self.notify_if_sent(&connection);
+        }
     }
 
     fn attach(self: &Rc<Self>, id: ConnectionId, socket: Socket, options: ConnectionOptions) {
@@ -165,6 +177,7 @@ impl<S: Shard> Core<S> {
             unsent: RefCell::default(),
             unsent_bytes: Cell::new(0),
             allowed_bytes: Cell::new(0),
+            notify: Cell::new(false),
             state: Cell::new(State::Open),
             writer_runs: Cell::new(false),
             reader: RefCell::new(None),
@@ -218,6 +231,14 @@ impl<S: Shard> Core<S> {
         engine.counters().sends += sends;
         engine.counters().bytes_sent += bytes_sent;
         result
+    }
+
+    /// Tells the application that nothing is unsent, if it has asked.
+    fn notify_if_sent(&self, connection: &Connection) {
+        if connection.unsent_bytes.get() == 0 && connection.state.get() == State::Open && connection.notify.take() {
+            self.engine.borrow_mut().input(Input::Sent { connection: connection.id });
+            self.poke();
+        }
     }
 
     fn check_budget(self: &Rc<Self>, connection: &Rc<Connection>) {
@@ -364,7 +385,10 @@ async fn write_out<S: Shard>(core: &Rc<Core<S>>, connection: &Rc<Connection>, re
                 break;
             }
             Some(Ok(())) => match core.flush(connection) {
-                Ok(true) => break,
+                Ok(true) => {
+                    core.notify_if_sent(connection);
+                    break;
+                }
                 Ok(false) => {}
                 Err(error) => {
                     core.lost(connection, cause_of(&error));
