@@ -144,3 +144,20 @@ fn a_post_remove_that_would_be_a_control_message_is_refused() {
     let control = Encoder::control(t::CONTROL_REMOVE_CHANNEL).channel(5000).datagram().unwrap().body().to_vec();
     assert_eq!(fixture.deliver(client, t::CLIENTAGENT_ADD_POST_REMOVE, |message| message.blob(&control)), []);
 }
+
+#[test]
+fn ca_15_a_message_to_channel_10_reaches_every_session_once() {
+    let mut fixture = Fixture::new();
+    let mut clients = Vec::new();
+    for _ in 0..3 {
+        let client = fixture.connect_quietly();
+        let subscribed = fixture.seen().into_iter().filter(|seen| *seen == Seen::Subscribe(10)).count();
+        assert_eq!(subscribed, 1, "each subscribes to it, in any state");
+        clients.push(client);
+    }
+    let body = [0x40, 0x9C, 7];
+    let seen = fixture.deliver_from(AI, &clients, t::CLIENTAGENT_SEND_DATAGRAM, |message| message.blob(&body));
+    let each: Vec<Seen> =
+        clients.iter().map(|client| Seen::Client(client.connection, MessageType(0x9C40), vec![7])).collect();
+    assert_eq!(seen, each);
+}
