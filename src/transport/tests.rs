@@ -211,7 +211,7 @@ fn an_expired_certificate_is_a_warning() {
     };
     // Of the commands that sign, only this one takes dates in every version of openssl.
     let authority = "[ca]\ndefault_ca=d\n[d]\ndatabase=index.txt\nnew_certs_dir=.\nserial=serial\ndefault_md=sha256\n\
-        policy=p\n[p]\ncommonName=supplied\n";
+        policy=p\nx509_extensions=v3\n[p]\ncommonName=supplied\n[v3]\nsubjectAltName=DNS:localhost\n";
     for (name, text) in [("ca.cnf", authority), ("index.txt", ""), ("serial", "01\n")] {
         std::fs::write(certificates.path(name), text).unwrap();
     }
