@@ -174,6 +174,14 @@ fn play(test: &str, shards: usize) {
     twin.wait_for("login: Ann is walking about already.");
     twin.kill();
 
+    // A second AI waits for its turn, and its end costs nobody anything.
+    let mut second = Process::start("second ai", &python, "ai.py", &["--md", &md]);
+    second.wait_for("waits: the district has an AI");
+    second.kill();
+    ann.wait_for("hears: Ann: ");
+    zoe.wait_for("hears: Ann: ");
+    assert!(!ann.said.iter().chain(&zoe.said).any(|line| line.starts_with("ejected")), "nobody was ejected");
+
     // The AI is killed: its world goes, and the clients with it. They come back when it does.
     ai.kill();
     ann.wait_for("ejected: 153");

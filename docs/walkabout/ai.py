@@ -8,6 +8,7 @@ from common import (
     CONTRACT,
     DISTRICT,
     EVERYWHERE,
+    NUMBERS_OF_AN_AI,
     ROOT,
     SCOREBOARD,
     STATE_SERVER,
@@ -26,12 +27,16 @@ options = arguments(
 )
 
 from direct.showbase.ShowBase import ShowBase  # noqa: E402
+from panda3d.core import loadPrcFileData  # noqa: E402
 from panda3d_astron.repository import AstronInternalRepository  # noqa: E402
 
+loadPrcFileData("", f"air-channel-allocation {NUMBERS_OF_AN_AI}")
 ShowBase(windowType="none")
 
 import worldAI  # noqa: E402
 
+# So long the district may take to answer.
+PATIENCE_S = 2.0
 NAMES = ("Ada", "Boris", "Chiyo", "Dunja", "Émile", "Fatima", "Goran", "Hedy")
 
 
@@ -50,7 +55,22 @@ class AI(AstronInternalRepository):
         self.connect(*address(options.md))
 
     def handleConnected(self):
-        # What a former AI has left behind, if its connection is still open somewhere, is not ours.
+        """Only one AI governs the district. Another one waits until it is gone, and takes its place."""
+        answers = []
+
+        def decide(task):
+            if answers:
+                say("waits: the district has an AI")
+                self.handleConnected()
+            else:
+                self.build()
+            return task.done
+
+        # An object that is not there does not answer.
+        self.getLocation(DISTRICT, lambda *_: answers.append(True))
+        taskMgr.doMethodLater(PATIENCE_S, decide, "decide")  # noqa: F821 - Panda3D's builtin
+
+    def build(self):
         self.make(worldAI.RootAI(self), ROOT, 0, 0)
         district = self.make(worldAI.DistrictAI(self), DISTRICT, ROOT, EVERYWHERE)
         # What is made below the district is governed by the same AI.
@@ -74,6 +94,11 @@ class AI(AstronInternalRepository):
 
     def lostConnection(self):
         say("has lost the server")
+        sys.exit(1)
+
+    def lost_district(self):
+        """Somebody has deleted it, and all that was in it: begin afresh (start.py sees to it)."""
+        say("has lost its district")
         sys.exit(1)
 
     def drop_coin(self):

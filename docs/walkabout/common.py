@@ -21,12 +21,14 @@ LOGIN_MANAGER = 1234
 CRIER = 1235
 ALL_CLIENTS = 10
 
-# Objects whose number is known to everybody. Each process has numbers of its own for what it makes.
+# Objects whose number is known to everybody. Each process has numbers of its own for what it makes, and the first of
+# them is its channel: two AI processes with one channel would take each other's objects along when they end.
 ROOT = 1000
 DISTRICT = 2000
 SCOREBOARD = 2001
 UBERDOG_NUMBERS = 300_000
-AI_NUMBERS = 400_000
+NUMBERS_OF_AN_AI = 10_000
+AI_NUMBERS = 20_000_000 + os.getpid() % 1000 * NUMBERS_OF_AN_AI
 
 # The root's zone in which everybody who is logged in looks.
 EVERYWHERE = 1

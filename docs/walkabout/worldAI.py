@@ -22,6 +22,12 @@ class DistrictAI(DistributedObjectAI):
     def getGrid(self):
         return CELLS, METRES
 
+    def delete(self):
+        # The AI itself never deletes it.
+        if self.air:
+            self.air.lost_district()
+        DistributedObjectAI.delete(self)
+
 
 class ScoreboardAI(DistributedObjectAI):
     scores = ()
