@@ -95,7 +95,8 @@ fn drive(
     arguments: &Arguments,
     mut operation: impl FnMut(u32) -> Operation,
 ) -> Phase {
-    let mut latency_us = Histogram::new(3).expect("three digits");
+    // One microsecond to one minute, with three digits.
+    let mut latency_us = Histogram::new_with_bounds(1, 60_000_000, 3).expect("sound bounds");
     let mut sent = vec![Instant::now(); arguments.objects as usize];
     let begun = Instant::now();
     let (mut submitted, mut done) = (0, 0);
