@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 [ -f "$HOME/.cargo/env" ] && . "$HOME/.cargo/env"
-cargo build --quiet --bin donetd --package donet --package donet-perf
+cargo build --quiet --workspace --bins
 folder=$(cargo metadata --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 echo "$(git log -1 --format='%h %cs'), $(nproc) processors, load average $(cut -d' ' -f1 /proc/loadavg) before the run"
 echo

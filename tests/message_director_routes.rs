@@ -90,6 +90,46 @@ fn md_3_md_4_md_5_once_each_and_never_to_the_sender() {
     });
 }
 
+/// What a link sends to the same recipients in one go is routed together: nobody may be able to tell.
+#[test]
+fn a_burst_is_heard_as_if_sent_one_by_one() {
+    const SETS: [&[u64]; 4] = [&[A], &[B], &[A, B], &[7000]];
+    const A: u64 = 5 << 32;
+    const B: u64 = 6 << 32;
+    with_all(|bus| {
+        let (sender, on_a, on_both, on_none) = (bus.link(), bus.link(), bus.link(), bus.link());
+        bus.control(on_a, t::CONTROL_ADD_CHANNEL, &[A]);
+        bus.control(on_both, t::CONTROL_ADD_RANGE, &[A, B]);
+        bus.control(on_both, t::CONTROL_ADD_CHANNEL, &[7000]);
+        bus.world.run();
+        // Stretches of 1, 2, 3, … messages to one set of recipients after the other; the sender subscribes in between.
+        let (mut bytes, mut number) = (Vec::new(), 0);
+        let mut expected = (Vec::new(), Vec::new());
+        for stretch in 1..=12 {
+            let set = SETS[stretch % SETS.len()];
+            if stretch == 7 {
+                bytes.extend_from_slice(&Encoder::control(t::CONTROL_ADD_CHANNEL).u64(A).finish().unwrap());
+            }
+            for _ in 0..stretch {
+                number += 1;
+                bytes.extend_from_slice(&Encoder::internal(set, 9, NOTE).u32(number).finish().unwrap());
+                if set.contains(&A) {
+                    expected.0.push(number);
+                }
+                expected.1.push(number);
+            }
+        }
+        bus.world.send(sender, &bytes);
+        assert_eq!((bus.heard(on_a), bus.heard(on_both)), expected);
+        assert_eq!((bus.heard(sender), bus.heard(on_none)), (vec![], vec![]));
+        // The sender hears what others send to where it has subscribed meanwhile, in one go as well.
+        let burst: Vec<u8> =
+            (1..=3).flat_map(|number| Encoder::internal(&[A], 9, NOTE).u32(number).finish().unwrap()).collect();
+        bus.world.send(on_none, &burst);
+        assert_eq!(bus.heard(sender), [1, 2, 3]);
+    });
+}
+
 #[test]
 fn md_7_md_9_what_is_unsubscribed_is_not_heard() {
     with_all(|bus| {

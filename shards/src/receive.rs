@@ -50,6 +50,8 @@ pub(crate) struct ReceiveBuffer {
     paused: bool,
     /// Bytes came that the application has not been offered.
     pending: bool,
+    /// The last read took as much as there was room for: more waits, and a large buffer takes it in fewer reads.
+    hungry: bool,
     /// Why the connection ended, while a pause keeps its last bytes from being used.
     ended: Option<CloseCause>,
 }
@@ -61,7 +63,7 @@ impl ReceiveBuffer {
             return None;
         }
         if self.memory.is_empty() {
-            self.memory = pool.take_initial();
+            self.memory = if self.hungry { pool.take_large() } else { pool.take_initial() };
         }
         if self.start > 0 {
             self.memory.copy_within(self.start..self.end, 0);
@@ -77,6 +79,7 @@ impl ReceiveBuffer {
     }
 
     pub(crate) fn filled(&mut self, bytes: usize) {
+        self.hungry = bytes >= INITIAL_BYTES || self.end + bytes == self.memory.len();
         self.end += bytes;
         assert!(self.end <= self.memory.len());
         self.pending = true;
@@ -166,6 +169,22 @@ mod tests {
         assert!(buffer.resume());
         assert_eq!(buffer.bytes(), b"bc");
         assert!(!buffer.resume(), "only a pause can be resumed");
+    }
+
+    #[test]
+    fn a_connection_that_fills_its_buffer_gets_a_large_one_as_long_as_it_goes_on() {
+        let mut pool = ReceivePool::default();
+        let mut buffer = ReceiveBuffer::default();
+        let mut read = |bytes: usize| {
+            let room = buffer.space(&mut pool).unwrap().len();
+            buffer.filled(bytes.min(room));
+            buffer.offered();
+            buffer.consume(bytes.min(room));
+            buffer.release_if_empty(&mut pool);
+            room
+        };
+        let rooms = [INITIAL_BYTES, LARGE_BYTES, INITIAL_BYTES, 100, 100].map(&mut read);
+        assert_eq!(rooms, [INITIAL_BYTES, LARGE_BYTES, LARGE_BYTES, LARGE_BYTES, INITIAL_BYTES]);
     }
 
     #[test]

@@ -33,6 +33,9 @@ impl Daemon {
         }
         let shard = turn.shard();
         let homes = &self.router.homes;
+        if datagram.recipients().all(|recipient| homes.is_open(recipient)) {
+            return;
+        }
         if homes.of_state_server_control(datagram).is_some_and(|home| home.includes(shard)) {
             self.state_server.on_control(datagram, &mut self.outbox);
         }

@@ -77,6 +77,14 @@ impl Homes {
         homes
     }
 
+    /// Whether only subscribers receive what is sent to this channel: nothing is found there by placement.
+    pub fn is_open(&self, channel: Channel) -> bool {
+        self.of_channel(channel).is_empty()
+            && !self.state_server_channels.contains(&channel)
+            && !self.database_channels.contains(&channel)
+            && !matches!(channel, ALL_STATE_SERVERS | ALL_DATABASE_SERVERS | CONTROL)
+    }
+
     /// Where the State Server's control role handles a datagram; `None` when it is not addressed to one.
     pub fn of_state_server_control(&self, datagram: &Datagram) -> Option<ControlHome> {
         let addressed = datagram.recipients().any(|channel| {

@@ -6,6 +6,12 @@
 use crate::wire::{CONTROL, Channel, Datagram, HeaderError, MessageType, Reader, message_type as t};
 use bytes::Bytes;
 
+/// How a body to the control channel alone begins: one recipient, which is it.
+const CONTROL_HEADER: [u8; 9] = {
+    let [a, b, c, d, e, f, g, h] = CONTROL.to_le_bytes();
+    [1, a, b, c, d, e, f, g, h]
+};
+
 /// What one frame of a link asks for.
 #[derive(Debug, PartialEq, Eq)]
 pub enum LinkOutcome {
@@ -54,12 +60,15 @@ pub struct Link {
 impl Link {
     /// Reads one frame's body.
     pub fn read(body: &[u8]) -> LinkOutcome {
+        // A control message is read where it lies; only what is routed is copied.
+        if body.starts_with(&CONTROL_HEADER) {
+            return control(body);
+        }
         match Datagram::from_body(body) {
             Err(HeaderError::Empty) => LinkOutcome::Malformed("an empty frame"),
             // A single recipient that cannot be read may have been the control channel.
             Err(HeaderError::Recipients { recipients: 1 }) => LinkOutcome::Malformed("a recipient cut short"),
             Err(error) => LinkOutcome::Drop(error),
-            Ok(datagram) if datagram.recipients().eq([CONTROL]) => control(body),
             Ok(datagram) => LinkOutcome::Publish(datagram),
         }
     }

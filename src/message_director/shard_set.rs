@@ -5,7 +5,10 @@ use donet_shards::{MAX_SHARDS, ShardId};
 const _: () = assert!(MAX_SHARDS <= u128::BITS as usize);
 
 /// A set of executors, as bits.
+///
+/// Aligned as a word, so that a table of these wastes nothing beside them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(Rust, packed(8))]
 pub struct ShardSet(u128);
 
 impl ShardSet {
@@ -27,6 +30,10 @@ impl ShardSet {
 
     pub fn is_empty(self) -> bool {
         self.0 == 0
+    }
+
+    pub fn len(self) -> usize {
+        self.0.count_ones() as usize
     }
 
     pub fn union(self, other: Self) -> Self {

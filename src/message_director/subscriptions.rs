@@ -48,7 +48,8 @@ pub struct Changes {
 
 #[derive(Debug, Default)]
 struct ChannelEntry {
-    participants: SmallVec<[Participant; 2]>,
+    /// Most channels have one subscriber; a table of millions is mostly these entries.
+    participants: SmallVec<[Participant; 1]>,
     /// Other executors with subscribers.
     shards: ShardSet,
     /// Whether the others know of the local subscribers.
@@ -137,23 +138,18 @@ impl Subscriptions {
         receivers.extend_from_slice(self.ranges.at(channel));
     }
 
-    /// Whether a participant receives messages on a channel.
-    fn covers(&self, participant: Participant, channel: Channel) -> bool {
-        self.participants.get(&participant).is_some_and(|entry| entry.channels.contains(&channel))
-            || self.ranges.at(channel).contains(&participant)
-    }
-
     /// Subscribes to one channel; nothing happens where the participant covers it already (`protocol-md-ca-el.md` §2.3).
     pub fn subscribe(&mut self, participant: Participant, channel: Channel, homes: &Homes) -> Changes {
         let mut changes = Changes::default();
-        if self.covers(participant, channel) {
+        let is_covered = self.ranges.at(channel).contains(&participant)
+            || !self.participants.entry(participant).or_default().channels.insert(channel);
+        if is_covered {
             // What it covers may still wait for its acknowledgements; then so does whoever asks again.
             if let Some(pending) = self.channels.get(&channel).and_then(|entry| entry.pending) {
                 self.wait_for(participant, pending);
             }
             return changes;
         }
-        self.participants.entry(participant).or_default().channels.insert(channel);
         let entry = self.channels.entry(channel).or_default();
         entry.participants.push(participant);
         if entry.announced {
@@ -220,7 +216,9 @@ impl Subscriptions {
 
     /// Whether something that the participant has subscribed to is not in effect everywhere yet.
     pub fn is_waiting(&self, participant: Participant) -> bool {
-        self.participants.get(&participant).is_some_and(|entry| !entry.pending.is_empty())
+        // Nobody waits where nothing is announced, which is nearly always: no look at the table.
+        !self.announcements.is_empty()
+            && self.participants.get(&participant).is_some_and(|entry| !entry.pending.is_empty())
     }
 
     /// Asks to be told when everything subscribed so far is in effect everywhere.

@@ -88,6 +88,7 @@ impl FanOut {
         let (mark, already) = (Mark::take(target)?, load.begin_measuring());
         load.run(&mut network, arrivals, end, begin, &mut progress)?;
         let spent = Mark::take(target)?.since(&mark);
+        load.record();
         let report = self.report(target, &load, already, &spent);
         load.drain(&mut network)?;
         Ok(report)
@@ -135,6 +136,8 @@ struct Load {
     sent: u64,
     delivered: u64,
     latencies: Histogram<u64>,
+    /// Messages with the same stamp that came in the same read: the stamp, the time of the read, how many.
+    unrecorded: (u64, Instant, u64),
     failure: Option<Failure>,
     /// Who sends next, in the open loop.
     turn: usize,
@@ -174,6 +177,7 @@ impl Load {
             sent: 0,
             delivered: 0,
             latencies: latencies(),
+            unrecorded: (0, Instant::now(), 0),
             failure: None,
             turn: 0,
             due: 0,
@@ -183,6 +187,7 @@ impl Load {
 
     /// Forgets what was measured so far; what was sent and delivered before.
     fn begin_measuring(&mut self) -> (u64, u64) {
+        self.record();
         self.latencies.reset();
         (self.sent, self.delivered)
     }
@@ -296,12 +301,25 @@ impl Load {
                 }
                 *awaited = awaited.wrapping_add(1);
                 self.delivered += 1;
-                let now = network.now().saturating_duration_since(self.epoch).as_nanos() as u64;
-                self.latencies.saturating_record(now.saturating_sub(stamp).max(1));
+                let (last_stamp, last_now, count) = &mut self.unrecorded;
+                if *last_stamp == stamp && *last_now == network.now() {
+                    *count += 1;
+                } else {
+                    self.record();
+                    self.unrecorded = (stamp, network.now(), 1);
+                }
             }
             Input::Ended(end) => self.fail(|| format!("the server has ended a link: {end:?}")),
             Input::Connected => {}
         }
+    }
+
+    /// Counts the latency of the messages that were sent and have arrived together.
+    fn record(&mut self) {
+        let (stamp, now, count) = self.unrecorded;
+        let now = now.saturating_duration_since(self.epoch).as_nanos() as u64;
+        self.latencies.saturating_record_n(now.saturating_sub(stamp).max(1), count);
+        self.unrecorded.2 = 0;
     }
 
     fn fail(&mut self, text: impl FnOnce() -> String) {
