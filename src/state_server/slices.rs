@@ -85,8 +85,11 @@ impl StateServer {
 
     /// Ends the objects of an AI: at once if one datagram can name them, else part by part.
     pub(super) fn delete_ai_objects(&mut self, ai: Channel, sender: Channel, out: &mut Outbox) {
-        // AI 0 is no AI.
-        let Some(objects) = self.partition.take_explicit_ai(ai).filter(|_| ai != 0) else { return };
+        if ai == 0 {
+            // No AI. Objects that are pinned to it stay.
+            return;
+        }
+        let Some(objects) = self.partition.take_explicit_ai(ai) else { return };
         let is_large = objects.len() > MAX_RECIPIENTS;
         out.metrics.fan_outs_deferred += u64::from(is_large);
         self.partition.fan_outs.delete_ai(ai, sender, objects);

@@ -160,6 +160,20 @@ fn an_object_that_got_another_ai_is_not_deleted_with_the_first() {
     });
 }
 
+/// Found by the fuzzer, with seed 258: it took them out of the index.
+#[test]
+fn deleting_the_objects_of_ai_0_leaves_objects_that_are_pinned_to_none() {
+    everywhere(|world| {
+        let ai = world.link(&[]);
+        world.create1(ai, 7001, (0, 0));
+        set_ai(world, ai, 7001, AI);
+        set_ai(world, ai, 7001, 0);
+        delete_ai(world, ai, 0);
+        assert!(world.is_live(7001));
+        world.assert_consistent();
+    });
+}
+
 #[test]
 fn ss_45_delete_ai_objects_works_beyond_255_objects() {
     everywhere(|world| {
