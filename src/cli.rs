@@ -1,11 +1,15 @@
 //! The command line of `donetd`: what was asked for, and the status it ends with. The texts of `--help` are the doc
 //! comments. It decides nothing about the daemon.
 
+use crate::admin::terminal;
 use crate::boot;
 use crate::db_tool::{self, DbArguments};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// A thread-per-core server for massively multiplayer worlds that speaks DoNet.
 ///
@@ -32,6 +36,34 @@ enum Command {
     /// {"doid":100000000,"class":"Avatar","fields":{"setName":["Flippy"]}}. A field has the list of its parameters.
     /// All commands but a backup need the folder for themselves: end the daemon before.
     Db(DbArguments),
+    /// What runs: executors and links of a daemon, asked at its admin endpoint.
+    Ps(Ask),
+    /// The load of a daemon's executors, again and again until Ctrl-C.
+    Top {
+        #[command(flatten)]
+        ask: Ask,
+        /// Seconds between two looks.
+        #[arg(long, value_name = "SECONDS", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+        every: u64,
+        /// End after so many looks.
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+        rounds: Option<u64>,
+    },
+    /// Print the completions of a shell; for bash: `donetd completions bash > /etc/bash_completion.d/donetd`.
+    Completions { shell: Shell },
+    /// Print the manual page: `donetd man | man -l -`.
+    Man,
+}
+
+/// Which daemon is asked.
+#[derive(Args, Clone, Debug, PartialEq, Eq)]
+struct Ask {
+    /// The configuration file of the daemon, whose `[admin] bind` is asked.
+    #[arg(default_value = "daemon.toml", value_name = "FILE")]
+    file: PathBuf,
+    /// Ask this address instead.
+    #[arg(long, value_name = "ADDRESS:PORT", conflicts_with = "file")]
+    admin: Option<SocketAddr>,
 }
 
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
@@ -50,6 +82,38 @@ pub enum Request {
     Check(PathBuf),
     /// Do something to a database.
     Db(DbArguments),
+    /// Show what a daemon runs.
+    Ps(Target),
+    /// Show a daemon's load again and again.
+    Top { target: Target, every: Duration, rounds: Option<u64> },
+    /// Print a shell's completions.
+    Completions(Shell),
+    /// Print the manual page.
+    Man,
+}
+
+/// The daemon that is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// That of this configuration file.
+    File(PathBuf),
+    /// That whose admin endpoint this is.
+    Address(SocketAddr),
+}
+
+impl From<Ask> for Target {
+    fn from(ask: Ask) -> Self {
+        ask.admin.map_or(Target::File(ask.file), Target::Address)
+    }
+}
+
+impl Target {
+    fn address(self) -> Result<SocketAddr, terminal::TerminalError> {
+        match self {
+            Target::File(file) => terminal::address(&file),
+            Target::Address(address) => Ok(address),
+        }
+    }
 }
 
 impl Cli {
@@ -59,6 +123,12 @@ impl Cli {
             (Some(file), _) => Request::Check(file),
             (None, Some(Command::Db(arguments))) => Request::Db(arguments),
             (None, Some(Command::Run(run))) => Request::Run(run.file),
+            (None, Some(Command::Ps(ask))) => Request::Ps(ask.into()),
+            (None, Some(Command::Top { ask, every, rounds })) => {
+                Request::Top { target: ask.into(), every: Duration::from_secs(every), rounds }
+            }
+            (None, Some(Command::Completions { shell })) => Request::Completions(shell),
+            (None, Some(Command::Man)) => Request::Man,
             (None, None) => Request::Run(self.run.file),
         }
     }
@@ -67,12 +137,7 @@ impl Cli {
 /// Does what the command line of this process asks for. 0: it was done; 1: it could not be, and standard error says
 /// why; 2: the command line makes no sense.
 pub fn run() -> ExitCode {
-    let done = match Cli::parse().request() {
-        Request::Run(file) => boot::run(&file),
-        Request::Check(file) => boot::check(&file),
-        Request::Db(arguments) => db_tool::run(arguments),
-    };
-    match done {
+    match Cli::parse().request().carry_out() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("donetd: {error}");
@@ -81,10 +146,26 @@ pub fn run() -> ExitCode {
     }
 }
 
+impl Request {
+    fn carry_out(self) -> Result<(), Box<dyn std::error::Error>> {
+        match self {
+            Request::Run(file) => boot::run(&file)?,
+            Request::Check(file) => boot::check(&file)?,
+            Request::Db(arguments) => db_tool::run(arguments)?,
+            Request::Ps(target) => terminal::ps(target.address()?)?,
+            Request::Top { target, every, rounds } => terminal::top(target.address()?, every, rounds)?,
+            Request::Completions(shell) => {
+                clap_complete::generate(shell, &mut Cli::command(), "donetd", &mut std::io::stdout());
+            }
+            Request::Man => clap_mangen::Man::new(Cli::command()).render(&mut std::io::stdout())?,
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     fn request(arguments: &[&str]) -> Result<Request, clap::Error> {
         Cli::try_parse_from(["donetd"].iter().chain(arguments)).map(Cli::request)
@@ -97,12 +178,19 @@ mod tests {
 
     #[test]
     fn every_form() {
-        let cases: [(&[&str], Request); 5] = [
+        let cases: [(&[&str], Request); 9] = [
             (&[], Request::Run("daemon.toml".into())),
             (&["x.toml"], Request::Run("x.toml".into())),
             (&["run"], Request::Run("daemon.toml".into())),
             (&["run", "x.toml"], Request::Run("x.toml".into())),
             (&["--check", "x.toml"], Request::Check("x.toml".into())),
+            (&["ps"], Request::Ps(Target::File("daemon.toml".into()))),
+            (&["ps", "--admin", "127.0.0.1:7190"], Request::Ps(Target::Address(([127, 0, 0, 1], 7190).into()))),
+            (
+                &["top", "x.toml", "--every", "5", "--rounds", "2"],
+                Request::Top { target: Target::File("x.toml".into()), every: Duration::from_secs(5), rounds: Some(2) },
+            ),
+            (&["completions", "fish"], Request::Completions(Shell::Fish)),
         ];
         for (arguments, expected) in cases {
             assert_eq!(request(arguments).expect("valid"), expected, "{arguments:?}");

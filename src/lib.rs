@@ -3,6 +3,7 @@
 //! `docs/ARCHITECTURE.md` has the map and the invariants; each module's header says what it decides and what it must
 //! never do.
 
+pub mod admin;
 pub mod boot;
 pub mod cli;
 pub mod client_agent;

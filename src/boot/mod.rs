@@ -9,6 +9,7 @@ mod database;
 mod placement;
 mod surroundings;
 
+use crate::admin::{AdminServer, Identity, Inspector};
 use crate::config::{self, Config};
 use crate::daemon::{Daemon, External, LINK_ACCEPTOR, LINK_LISTENER, Shared, client_listener};
 use crate::database_server::{Engine, EngineHandle};
@@ -59,6 +60,7 @@ pub fn run(file: &Path) -> Result<(), BootError> {
     }
 
     let listeners = bind_listeners(&config, placement.shards())?;
+    let admin = bind_admin(&config)?;
     let mut event_loggers = Vec::new();
     for settings in &config.event_loggers {
         event_loggers.push(EventLoggerServer::bind(settings).map_err(refuse)?);
@@ -75,6 +77,10 @@ pub fn run(file: &Path) -> Result<(), BootError> {
         let running = logger.start().map_err(refuse)?;
         banner.listener("event_logger", running.local_addr());
         running_loggers.push(running);
+    }
+
+    if let Some(listener) = &admin {
+        banner.listener("admin", listener.local_addr().map_err(refuse)?);
     }
 
     let config = Arc::new(config);
@@ -94,11 +100,24 @@ pub fn run(file: &Path) -> Result<(), BootError> {
         move || Daemon::new(shared, shard, shards)
     })
     .map_err(refuse)?;
+    let admin = admin
+        .map(|listener| {
+            let injector = executors.injector().clone();
+            let inspector = Inspector::new(shards, move |shard, inspection| {
+                injector.send(shard, External::Inspect(inspection));
+            });
+            AdminServer::start(listener, &config.admin, identity(&config, contract.contract.hash()), inspector)
+        })
+        .transpose()
+        .map_err(refuse)?;
     let stop = serve_signals(config, executors.injector().clone(), shards)?;
     print!("{banner}");
 
     let badly = wait(executors, shards);
     stop.close();
+    if let Some(admin) = admin {
+        admin.stop();
+    }
     drop(shared);
     for database in databases {
         database.shutdown();
@@ -171,6 +190,25 @@ fn bind_listeners(config: &Config, shards: usize) -> Result<Vec<Listener>, BootE
         bind("client_agent", client_listener(index as u8), home, agent.bind)?;
     }
     Ok(listeners)
+}
+
+fn bind_admin(config: &Config) -> Result<Option<TcpListener>, BootError> {
+    let listen = |address| surroundings::listen(address).map_err(|error| BootError(format!("admin: {error}")));
+    let listener = config.admin.bind.map(listen).transpose()?;
+    if let Some(address) = config.admin.bind.filter(|address| !address.ip().is_loopback()) {
+        tracing::warn!(%address, "[admin] bind: whoever reaches this address sees every session and object");
+    }
+    Ok(listener)
+}
+
+fn identity(config: &Config, dc_hash: u32) -> Identity {
+    Identity {
+        name: config.daemon.name.clone(),
+        id: config.daemon.id,
+        version: env!("CARGO_PKG_VERSION"),
+        dc_hash: format!("{dc_hash:08x}"),
+        pid: std::process::id(),
+    }
 }
 
 fn open_databases(

@@ -12,6 +12,7 @@
 //! * [`objects`]: tables of what a session knows.
 //! * [`visibility`]: entering, moving, leaving, ownership.
 //! * [`interest_tables`] and [`interest`]: opening and closing of zones.
+//! * [`report`]: what an operator may see of sessions.
 //! * [`settings`]: what sessions share, and their limits.
 
 mod admission;
@@ -22,6 +23,7 @@ mod interest_tables;
 mod objects;
 mod pool;
 mod rate;
+mod report;
 mod session;
 mod settings;
 mod visibility;

@@ -262,13 +262,26 @@ fn shards(table: Option<Table<'_>>) -> Option<Shards> {
 
 fn admin(table: Option<Table<'_>>) -> Option<Admin> {
     const DRAIN_DEADLINE_S: u64 = 300;
+    const ADMIN_PORT: u16 = 7190;
+    /// Guessing must take longer than anybody has.
+    const TOKEN_BYTES_MIN: usize = 16;
+    let (mut bind, mut token) = (None, None);
     if let Some(mut table) = table {
-        table.unavailable("bind", "metrics and the status page", |_| false);
-        table.unavailable("token", "metrics and the status page", |_| false);
+        bind = table.address("bind", ADMIN_PORT, Use::Listen).map(Spanned::into_inner);
+        token = table.text("token");
+        if let Some(short) = token.as_ref().filter(|token| token.get_ref().len() < TOKEN_BYTES_MIN) {
+            let wrong = format!("`token` in {} is too short to keep anybody out", table.name);
+            table.faults.push(
+                short.span(),
+                wrong,
+                format!("expected at least {TOKEN_BYTES_MIN} characters, drawn at random"),
+            );
+        }
         table.unavailable("drain_deadline_s", "draining", |value| is_number(value, DRAIN_DEADLINE_S));
         table.finish();
     }
-    Some(Admin { bind: None, token: None, drain_deadline: Duration::from_secs(DRAIN_DEADLINE_S) })
+    let token = token.map(|token| token.into_inner().to_owned());
+    Some(Admin { bind, token, drain_deadline: Duration::from_secs(DRAIN_DEADLINE_S) })
 }
 
 fn uberdogs(tables: Vec<Table<'_>>, claims: &mut Claims) -> Option<Vec<Uberdog>> {

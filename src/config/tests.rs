@@ -524,7 +524,6 @@ fn what_later_versions_bring_is_refused_and_its_defaults_are_not() {
             database("[services.database_server.sql_sink]\nurl = \"x\""),
             "4:1: not available in this version: [services.database_server.sql_sink]",
         ),
-        (format!("{STATE_SERVER}[admin]\nbind = \"127.0.0.1:7190\"\n"), "4:8: not available in this version: `bind`"),
     ];
     for (text, fault) in &refusals {
         let faults = refused(text);
@@ -577,6 +576,15 @@ fn transports_and_limits_of_a_client_agent() {
         let faults = refused(&client_agent(line));
         assert!(faults.len() == 1 && faults[0].0.starts_with(fault), "{faults:?}");
     }
+}
+
+#[test]
+fn a_token_that_can_be_guessed_is_refused() {
+    let faults = refused(&format!("{STATE_SERVER}[admin]\nbind = \"127.0.0.1\"\ntoken = \"secret\"\n"));
+    assert_eq!(faults.len(), 1, "{faults:?}");
+    assert!(faults[0].0.starts_with("5:9: `token` in [admin] is too short"), "{faults:?}");
+    let config = accepted(&format!("{STATE_SERVER}[admin]\nbind = \"127.0.0.1\"\n"));
+    assert_eq!(config.admin.bind.map(|address| address.port()), Some(7190));
 }
 
 #[test]

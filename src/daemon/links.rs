@@ -33,6 +33,11 @@ impl Links {
         }
     }
 
+    /// The links that this executor serves.
+    pub(super) fn open(&self) -> impl Iterator<Item = (&ConnectionId, &Link)> {
+        self.open.iter()
+    }
+
     fn claim_least_loaded(&mut self) -> ShardId {
         let (index, count) =
             self.served.iter_mut().enumerate().min_by_key(|(_, count)| **count).expect("there is an executor");

@@ -1,5 +1,6 @@
 //! What crosses the executors of one daemon, and what other threads send in.
 
+use crate::admin::Inspection;
 use crate::database_server::DatabaseCompletion;
 use crate::message_director::SubscriptionNews;
 use crate::outbox::{Participant, RoleMessage, RoleTimer};
@@ -51,6 +52,8 @@ pub enum External {
     },
     /// What was loaded anew.
     Reload(Reloadable),
+    /// The admin endpoint asks.
+    Inspect(Inspection),
     /// The daemon ends.
     Shutdown,
 }

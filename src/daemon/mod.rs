@@ -5,6 +5,7 @@
 
 mod actions;
 mod deliver;
+mod inspection;
 mod links;
 mod message;
 mod transports;
@@ -197,6 +198,7 @@ impl Daemon {
                 self.carry_out(turn);
             }
             External::Reload(reloadable) => self.transports.reload(&reloadable),
+            External::Inspect(inspection) => self.inspect(inspection, turn),
             External::Shutdown => {
                 self.log_figures(turn);
                 turn.stop();

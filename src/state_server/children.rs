@@ -61,6 +61,11 @@ impl LocalChildren {
         }
     }
 
+    /// The parents of this executor's objects, in no order.
+    pub fn parents(&self) -> impl Iterator<Item = Doid> + '_ {
+        self.by_parent.keys().copied()
+    }
+
     /// Whether a parent has any child here.
     pub fn any(&self, parent: Doid) -> bool {
         self.by_parent.contains_key(&parent)

@@ -18,6 +18,7 @@ mod objects;
 mod parent;
 mod partition;
 mod refusals;
+mod report;
 mod slices;
 #[cfg(test)]
 pub(crate) mod testing;

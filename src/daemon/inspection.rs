@@ -1,0 +1,42 @@
+//! Answers of one executor to what the admin endpoint asks.
+
+use super::Daemon;
+use crate::admin::{Answer, ExecutorFigures, Inspection, LinkReport, Question};
+use donet_shards::Turn;
+
+impl Daemon {
+    pub(super) fn inspect(&mut self, inspection: Inspection, turn: &mut Turn<Self>) {
+        let answer = match inspection.question {
+            Question::Figures => Answer::Figures(Box::new(ExecutorFigures {
+                shard: turn.shard(),
+                counters: *turn.counters(),
+                queues: *turn.queues(),
+                metrics: self.outbox.metrics.clone(),
+                subscribed_channels: self.router.subscriptions.len() as u64,
+            })),
+            Question::Links => Answer::Links(self.link_reports(turn)),
+            Question::Sessions { search } => Answer::Sessions(self.client_agents.reports(&search)),
+            Question::Session(channel) => Answer::Session(self.client_agents.details(channel).map(Box::new)),
+            Question::Object(doid) => Answer::Object(self.state_server.report(turn.shard(), doid).map(Box::new)),
+            Question::Children { parent, zone } => Answer::Children(self.state_server.child_reports(parent, zone)),
+            Question::Parents => Answer::Parents(self.state_server.parents()),
+            Question::Eject { session, code, text } => {
+                let ejected = self.client_agents.eject(session, code, text, &mut self.outbox);
+                self.carry_out(turn);
+                Answer::Ejected(ejected)
+            }
+        };
+        (inspection.reply)(answer);
+    }
+
+    fn link_reports(&self, turn: &Turn<Self>) -> Vec<LinkReport> {
+        let report = |(connection, link): (&donet_shards::ConnectionId, &crate::message_director::Link)| LinkReport {
+            shard: turn.shard().0,
+            connection: connection.0,
+            peer: link.peer.clone(),
+            name: link.name.clone(),
+            url: link.url.clone(),
+        };
+        self.links.open().map(report).collect()
+    }
+}
