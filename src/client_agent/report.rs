@@ -10,13 +10,13 @@ use crate::wire::Channel;
 impl ClientAgents {
     /// The sessions of this executor whose channel or address contains `search`, up to [`SESSIONS_LISTED_MAX`].
     pub fn reports(&self, search: &str) -> Vec<SessionReport> {
-        let matches = |session: &&Box<Session>| {
+        let matches = |session: &&Session| {
             session.channel.to_string().contains(search)
                 || session.client_id.to_string().contains(search)
                 || session.peer.to_string().contains(search)
         };
-        let found = self.sessions.values().filter(matches).take(SESSIONS_LISTED_MAX);
-        found.map(|session| self.report(session)).collect()
+        let sessions = self.sessions.values().map(|session| &**session);
+        sessions.filter(matches).take(SESSIONS_LISTED_MAX).map(|session| self.report(session)).collect()
     }
 
     /// One session, if this executor serves it.
