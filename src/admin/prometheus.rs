@@ -132,7 +132,8 @@ mod tests {
         for took_us in [0, 3, 5, 1 << 30] {
             counters.turn_times.record(took_us);
         }
-        let mut metrics = Metrics { objects: 3, ..Metrics::default() };
+        let mut metrics = Metrics::default();
+        metrics.objects = 3;
         metrics.count_closed(Reason::NoHello);
         let queues = Queues { timers: 2, ..Queues::default() };
         ExecutorFigures { shard: ShardId(shard), counters, queues, metrics, subscribed_channels: 9 }
