@@ -13,7 +13,7 @@ impl ClientAgents {
         let matches = |session: &&Session| {
             session.channel.to_string().contains(search)
                 || session.client_id.to_string().contains(search)
-                || session.peer.to_string().contains(search)
+                || session.origin.peer.to_string().contains(search)
         };
         let sessions = self.sessions.values().map(|session| &**session);
         sessions.filter(matches).take(SESSIONS_LISTED_MAX).map(|session| self.report(session)).collect()
@@ -46,7 +46,7 @@ impl ClientAgents {
             shard: self.shard.0,
             channel: session.channel,
             client_id: session.client_id,
-            peer: session.peer.to_string(),
+            peer: session.origin.peer.to_string(),
             state: match session.state {
                 State::New => "new",
                 State::Anonymous => "anonymous",
