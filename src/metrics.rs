@@ -44,6 +44,14 @@ metrics! {
     counter oversized_messages_dropped,
     /// Control messages of an unknown type.
     counter unknown_control_messages,
+    /// Datagrams that did not go upstream because the link was down.
+    counter upstream_datagrams_lost,
+    /// Times that a lost upstream link was dialled again.
+    counter upstream_redials,
+    /// Times that a link had more than its budget waiting, and its sources were paused.
+    counter links_congested,
+    /// Connections that are not read because they fill a link.
+    gauge sources_paused,
     /// Connections to the Message Director that are open.
     gauge links_open,
     /// Client sessions that are open.

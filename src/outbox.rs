@@ -94,6 +94,12 @@ pub enum Action {
     FirePostRemoves {
         participant: Participant,
     },
+    /// Objects of this executor are reached by this channel from now on, or not any more: an upstream Message Director
+    /// must know. Only where there is one: see [`Outbox::reach`].
+    Reach {
+        channel: Channel,
+        present: bool,
+    },
     /// Send a finished frame to a connection of this executor.
     Write {
         connection: ConnectionId,
@@ -162,10 +168,14 @@ pub enum Action {
 pub struct Outbox {
     /// Microseconds of a monotonic clock, as of the beginning of this turn.
     pub now_us: u64,
+    /// Microseconds of them during which this executor read none of its connections.
+    pub unread_us: u64,
     /// The executor that runs the handler.
     pub shard: ShardId,
     /// The number of executors.
     pub shards: usize,
+    /// Whether the daemon has an upstream Message Director.
+    pub has_upstream: bool,
     /// This executor's counters.
     pub metrics: Metrics,
     actions: Vec<Action>,
@@ -173,7 +183,15 @@ pub struct Outbox {
 
 impl Outbox {
     pub fn new(shard: ShardId, shards: usize) -> Self {
-        Self { now_us: 0, shard, shards, metrics: Metrics::default(), actions: Vec::new() }
+        Self {
+            now_us: 0,
+            unread_us: 0,
+            shard,
+            shards,
+            has_upstream: false,
+            metrics: Metrics::default(),
+            actions: Vec::new(),
+        }
     }
 
     pub fn push(&mut self, action: Action) {
@@ -226,6 +244,20 @@ impl Outbox {
                     tracing::warn!(%message_type, sender, %error, "message dropped");
                 }
             }
+        }
+    }
+
+    /// Objects of this executor are reached by this channel from now on. Saying so twice is the same as once.
+    pub fn reach(&mut self, channel: Channel) {
+        if self.has_upstream {
+            self.push(Action::Reach { channel, present: true });
+        }
+    }
+
+    /// No object of this executor is reached by this channel any more.
+    pub fn unreach(&mut self, channel: Channel) {
+        if self.has_upstream {
+            self.push(Action::Reach { channel, present: false });
         }
     }
 

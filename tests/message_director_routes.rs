@@ -272,3 +272,23 @@ fn g1_one_source_one_destination_one_order() {
         assert_eq!(bus.heard(receiver), (0..200).collect::<Vec<_>>());
     });
 }
+
+#[test]
+fn md_26_segments_do_not_matter() {
+    with_all(|bus| {
+        let (sender, receiver) = (bus.link(), bus.link());
+        bus.control(receiver, t::CONTROL_ADD_CHANNEL, &[5000]);
+        bus.world.run();
+        let frames: Vec<u8> = (0..20)
+            .flat_map(|number| Encoder::internal(&[5000], 9, NOTE).u32(number).finish().unwrap().to_vec())
+            .collect();
+        bus.world.send(sender, &frames);
+        assert_eq!(bus.heard(receiver), (0..20).collect::<Vec<_>>(), "all at once");
+        let mut heard = Vec::new();
+        for &byte in &frames {
+            bus.world.send(sender, &[byte]);
+            heard.extend(bus.heard(receiver));
+        }
+        assert_eq!(heard, (0..20).collect::<Vec<_>>(), "byte by byte");
+    });
+}

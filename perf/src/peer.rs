@@ -211,6 +211,15 @@ impl Peer {
         message.flatten().ok_or_else(|| self.awaited_in_vain(what, &[]))
     }
 
+    /// A message that has come already, if any.
+    ///
+    /// # Errors
+    /// When the operating system refuses to say what has arrived.
+    pub fn try_next(&self) -> Result<Option<Message>, Failure> {
+        self.flush()?;
+        Ok(self.hub.state.borrow_mut().inboxes[self.inbox].messages.pop_front())
+    }
+
     /// The very next message, which must be the awaited one.
     ///
     /// # Errors

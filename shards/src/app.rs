@@ -49,8 +49,22 @@ pub enum SocketKind {
 pub struct ConnectionOptions {
     /// Bytes that may wait to be sent; beyond it the connection ends with [`CloseCause::WriteBudget`]. 0 = no limit.
     pub write_budget_bytes: usize,
-    /// How long nothing may be accepted by the peer while bytes wait, in microseconds. 0 = no limit.
+    /// How long nothing may be accepted by the peer while bytes wait, and how long the connection may be congested, in
+    /// microseconds; beyond it the connection ends with [`CloseCause::WriteTimeout`]. 0 = no limit.
     pub write_timeout_us: u64,
+    /// Bytes that wait to be sent beyond which the connection is congested: [`Input::Congested`] tells so, and
+    /// [`Input::Relieved`] when half of it or less is left. 0 = never.
+    pub high_water_bytes: usize,
+}
+
+/// How a connection is dialled.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Dial {
+    /// Microseconds to wait before the first attempt.
+    pub delay_us: u64,
+    /// For so many microseconds an attempt that fails is followed by another, with growing pauses; then the connection
+    /// ends. `u64::MAX` = for ever.
+    pub patience_us: u64,
 }
 
 /// How an application ends a connection.
@@ -91,6 +105,18 @@ pub enum Input<E, T> {
     Sent {
         connection: ConnectionId,
     },
+    /// A connection of [`Turn::dial`] stands.
+    Connected {
+        connection: ConnectionId,
+    },
+    /// More than its high-water mark waits to be sent on a connection: whoever fills it should stop.
+    Congested {
+        connection: ConnectionId,
+    },
+    /// A congested connection has room again.
+    Relieved {
+        connection: ConnectionId,
+    },
     Timer(T),
     /// From a thread that is no executor: a database completion, a signal.
     External(E),
@@ -125,6 +151,7 @@ pub struct Turn<S: Shard + ?Sized> {
     pub(crate) shard: ShardId,
     pub(crate) shards: usize,
     pub(crate) now_us: u64,
+    pub(crate) unread_us: u64,
     pub(crate) next_connection: u64,
     /// Messages to this executor: handled breadth first.
     pub(crate) local: std::collections::VecDeque<S::Message>,
@@ -145,6 +172,12 @@ pub(crate) enum Effect {
     Attach {
         connection: ConnectionId,
         socket: Socket,
+        options: ConnectionOptions,
+    },
+    Dial {
+        connection: ConnectionId,
+        address: SocketAddr,
+        dial: Dial,
         options: ConnectionOptions,
     },
     Write {
@@ -172,7 +205,8 @@ pub(crate) enum Effect {
         to: SocketAddr,
         bytes: Bytes,
     },
-    Stop,
+    /// Ends the executor; some text when it ends badly.
+    Stop(Option<String>),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -190,6 +224,7 @@ impl<S: Shard + ?Sized> Turn<S> {
             shard,
             shards,
             now_us: 0,
+            unread_us: 0,
             next_connection: 1,
             local: Default::default(),
             remote: (0..shards).map(|_| Vec::new()).collect(),
@@ -214,6 +249,12 @@ impl<S: Shard + ?Sized> Turn<S> {
     /// Microseconds of a monotonic clock, as of the beginning of the turn.
     pub fn now_us(&self) -> u64 {
         self.now_us
+    }
+
+    /// Microseconds, of all up to now, during which this executor read none of its connections: the mesh was full, or the
+    /// process did not run.
+    pub fn unread_us(&self) -> u64 {
+        self.unread_us
     }
 
     /// What this executor has counted.
@@ -241,6 +282,16 @@ impl<S: Shard + ?Sized> Turn<S> {
         self.next_connection += 1;
         self.flow.push((connection, Flow::Attached));
         self.effects.push(Effect::Attach { connection, socket, options });
+        connection
+    }
+
+    /// Makes this executor connect, and serve the connection: [`Input::Connected`] follows, or [`Input::Closed`] when it
+    /// cannot. What is written meanwhile waits.
+    pub fn dial(&mut self, address: SocketAddr, dial: Dial, options: ConnectionOptions) -> ConnectionId {
+        let connection = ConnectionId(self.next_connection);
+        self.next_connection += 1;
+        self.flow.push((connection, Flow::Attached));
+        self.effects.push(Effect::Dial { connection, address, dial, options });
         connection
     }
 
@@ -289,6 +340,11 @@ impl<S: Shard + ?Sized> Turn<S> {
 
     /// Ends this executor after this turn.
     pub fn stop(&mut self) {
-        self.effects.push(Effect::Stop);
+        self.effects.push(Effect::Stop(None));
+    }
+
+    /// Ends this executor after this turn, badly: [`crate::runtime::Executors::join`] tells why.
+    pub fn fail(&mut self, why: String) {
+        self.effects.push(Effect::Stop(Some(why)));
     }
 }

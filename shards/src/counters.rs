@@ -101,6 +101,8 @@ figures! {
         sends,
         /// System calls that received.
         receives,
+        /// Times that more than its high-water mark waited to be sent on a connection.
+        congestions,
         /// UDP packets sent.
         packets_sent,
         /// UDP packets that the system did not take.

@@ -17,6 +17,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 /// sockets wait for this one, are bounded by it. Size it in handlers, not time, so that a simulated run repeats.
 pub const TURN_BUDGET_HANDLERS: usize = 512;
 
+/// A timer that fires so many microseconds late says that this executor has not run: no turn takes as long.
+const LATE_US: u64 = 250_000;
+
 enum Work<S: Shard> {
     Message(ShardId, S::Message),
     Received(ConnectionId),
@@ -37,6 +40,8 @@ pub(crate) struct Engine<S: Shard> {
     timers: Timers<S::Timer>,
     receive: HashMap<ConnectionId, ReceiveBuffer>,
     pool: ReceivePool,
+    /// When the last turn began, and whether it ended clogged.
+    last_turn: (u64, bool),
 }
 
 impl<S: Shard> Engine<S> {
@@ -51,6 +56,7 @@ impl<S: Shard> Engine<S> {
             timers: Timers::default(),
             receive: HashMap::new(),
             pool: ReceivePool::default(),
+            last_turn: (0, false),
         }
     }
 
@@ -110,6 +116,11 @@ impl<S: Shard> Engine<S> {
         buffer.space(&mut self.pool)
     }
 
+    /// Whether the application has paused a connection: only [`Effect::Resume`] makes it readable again.
+    pub(crate) fn is_paused(&self, connection: ConnectionId) -> bool {
+        self.receive.get(&connection).is_some_and(ReceiveBuffer::is_paused)
+    }
+
     /// Says how many bytes were put into [`Engine::receive_space`].
     pub(crate) fn received(&mut self, connection: ConnectionId, bytes: usize) {
         if let Some(buffer) = self.receive.get_mut(&connection) {
@@ -137,6 +148,7 @@ impl<S: Shard> Engine<S> {
     /// One turn. `wake` is called for each executor that has something new to take. Effects that may leave are in
     /// [`Engine::effects`] afterwards.
     pub(crate) fn turn(&mut self, now_us: u64, wake: impl FnMut(ShardId)) {
+        self.turn.unread_us += self.unread_since_last_turn(now_us);
         self.turn.now_us = now_us;
         self.turn.queues = self.queues();
         // A turn that was cut short goes on with local work only: an intake before its leftovers would let an effect
@@ -160,6 +172,20 @@ impl<S: Shard> Engine<S> {
         self.held.extend(self.turn.effects.drain(..).map(|effect| (turn, effect)));
         self.port.commit(wake);
         self.turn.counters.clogged_turns += u64::from(self.port.is_clogged());
+        self.last_turn = (now_us, self.port.is_clogged());
+    }
+
+    /// For how long the sources were not read since the last turn. A timer that comes very late says that nothing ran: it
+    /// must not find its connection silent before that has been read once.
+    fn unread_since_last_turn(&self, now_us: u64) -> u64 {
+        let (last_us, was_clogged) = self.last_turn;
+        let since_us = now_us.saturating_sub(last_us);
+        let late_us = self.timers.next_us().map_or(0, |at_us| now_us.saturating_sub(at_us)).min(since_us);
+        match was_clogged {
+            true => since_us,
+            false if late_us >= LATE_US => late_us + LATE_US,
+            false => 0,
+        }
     }
 
     /// Effects whose turn is committed, in order. Bytes leave only after the turn that made them (rule 5).
@@ -189,6 +215,11 @@ impl<S: Shard> Engine<S> {
             Work::Message(from, message) => self.shard.on_message(from, message, &mut self.turn),
             Work::Received(connection) => {
                 Self::offer(&mut self.shard, &mut self.receive, &mut self.pool, connection, &mut self.turn);
+            }
+            Work::Input(Input::Closed { connection, cause })
+                if self.receive.get(&connection).is_some_and(ReceiveBuffer::is_pending) =>
+            {
+                self.work.push_back(Work::Input(Input::Closed { connection, cause }));
             }
             Work::Input(input) => {
                 let Some(input) = Self::unless_early_or_late(&mut self.receive, &mut self.pool, input) else { return };
@@ -226,7 +257,13 @@ impl<S: Shard> Engine<S> {
         pool: &mut ReceivePool,
         input: Input<S::External, S::Timer>,
     ) -> Option<Input<S::External, S::Timer>> {
-        let Input::Closed { connection, cause } = input else { return Some(input) };
+        let (connection, cause) = match input {
+            Input::Connected { connection } | Input::Congested { connection } | Input::Relieved { connection } => {
+                return receive.contains_key(&connection).then_some(input);
+            }
+            Input::Closed { connection, cause } => (connection, cause),
+            other => return Some(other),
+        };
         let buffer = receive.get_mut(&connection)?;
         if buffer.is_paused() {
             buffer.end(cause);

@@ -15,7 +15,7 @@ pub mod sim;
 mod timers;
 
 pub use app::{
-    Close, CloseCause, ConnectionId, ConnectionOptions, Input, ListenerId, MAX_SHARDS, Shard, ShardId, Socket,
+    Close, CloseCause, ConnectionId, ConnectionOptions, Dial, Input, ListenerId, MAX_SHARDS, Shard, ShardId, Socket,
     SocketKind, Turn,
 };
 pub use counters::{Counters, Figure, Kind, Queues, TurnTimes};

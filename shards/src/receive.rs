@@ -109,7 +109,14 @@ impl ReceiveBuffer {
     /// Whether there are bytes to offer again.
     pub(crate) fn resume(&mut self) -> bool {
         let was_paused = std::mem::take(&mut self.paused);
-        was_paused && self.start < self.end
+        let again = was_paused && self.start < self.end;
+        self.pending |= again;
+        again
+    }
+
+    /// Whether there are bytes that will be offered: what ends the connection comes after them.
+    pub(crate) fn is_pending(&self) -> bool {
+        self.pending
     }
 
     pub(crate) fn end(&mut self, cause: CloseCause) {

@@ -68,7 +68,11 @@ pub struct World<S: Shard> {
     served: HashMap<(ShardId, ConnectionId), Peer>,
     /// UDP packets that left, in order.
     pub packets: Vec<(SocketAddr, Vec<u8>)>,
+    /// Connections that executors have dialled, in order. They stand at once.
+    pub dialled: Vec<(SocketAddr, Peer)>,
     stopped: Vec<bool>,
+    /// What the executors said that ended badly.
+    pub failures: Vec<String>,
 }
 
 impl<S: Shard> World<S> {
@@ -85,7 +89,9 @@ impl<S: Shard> World<S> {
             peers: Vec::new(),
             served: HashMap::new(),
             packets: Vec::new(),
+            dialled: Vec::new(),
             stopped: vec![false; shards],
+            failures: Vec::new(),
         };
         for index in 0..shards {
             world.engines[index].start(world.now_us);
@@ -226,6 +232,13 @@ impl<S: Shard> World<S> {
                     self.served.insert((shard, connection), Peer(number));
                     self.peers[number as usize].served = Some((shard, connection));
                 }
+                Effect::Dial { connection, address, .. } => {
+                    let peer = Peer(self.peers.len() as u64);
+                    self.peers.push(PeerState { served: Some((shard, connection)), ..PeerState::default() });
+                    self.served.insert((shard, connection), peer);
+                    self.dialled.push((address, peer));
+                    self.engines[index].input(Input::Connected { connection });
+                }
                 Effect::Write { connection, bytes } => {
                     if let Some(peer) = self.served.get(&(shard, connection)) {
                         self.peers[peer.0 as usize].from_server.extend_from_slice(&bytes);
@@ -246,7 +259,10 @@ impl<S: Shard> World<S> {
                 }
                 Effect::Resume { .. } | Effect::Allow { .. } => {}
                 Effect::SendPacket { to, bytes } => self.packets.push((to, bytes.to_vec())),
-                Effect::Stop => self.stopped[index] = true,
+                Effect::Stop(failure) => {
+                    self.stopped[index] = true;
+                    self.failures.extend(failure);
+                }
             }
         }
     }
@@ -345,6 +361,7 @@ mod tests {
                 Input::Timer(connection) => turn.resume(connection),
                 Input::Closed { connection, .. } => turn.close(connection, Close::Now),
                 Input::Sent { .. } | Input::External(()) => {}
+                Input::Connected { .. } | Input::Congested { .. } | Input::Relieved { .. } => {}
             }
         }
     }

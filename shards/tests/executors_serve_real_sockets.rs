@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use donet_shards::runtime::{Executors, Placed, Placement, start};
 use donet_shards::{
-    Close, CloseCause, ConnectionId, ConnectionOptions, Input, ListenerId, Shard, ShardId, Socket, Turn,
+    Close, CloseCause, ConnectionId, ConnectionOptions, Dial, Input, ListenerId, Shard, ShardId, Socket, Turn,
 };
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -29,6 +29,8 @@ enum Talk {
 
 enum Order {
     Stop,
+    /// Connect, and write a hundred bytes at once.
+    Dial(SocketAddr, u64),
     /// Write so many bytes to every connection that ever was.
     Flood(usize),
     /// The same, beside the budget.
@@ -73,6 +75,13 @@ impl Shard for Relay {
             }
             Input::Closed { cause, .. } => self.ended.send(cause).unwrap(),
             Input::External(Order::Stop) => turn.stop(),
+            Input::External(Order::Dial(address, patience_us)) => {
+                let dial = Dial { delay_us: 0, patience_us };
+                let connection = turn.dial(address, dial, self.options);
+                for number in 0..100_u8 {
+                    turn.write(connection, vec![number].into());
+                }
+            }
             Input::External(Order::Flood(bytes)) => {
                 for connection in 1..=16 {
                     turn.write(ConnectionId(connection), vec![7; bytes].into());
@@ -85,6 +94,7 @@ impl Shard for Relay {
                 }
             }
             Input::Sent { .. } | Input::Timer(()) => {}
+            Input::Connected { .. } | Input::Congested { .. } | Input::Relieved { .. } => {}
         }
     }
 }
@@ -177,7 +187,8 @@ fn last_words_arrive_although_the_peer_still_sends() {
 
 #[test]
 fn a_peer_that_does_not_read_costs_itself_only() {
-    let options = ConnectionOptions { write_budget_bytes: 1 << 20, write_timeout_us: 0 };
+    let options =
+        ConnectionOptions { write_budget_bytes: 1 << 20, write_timeout_us: 0, ..ConnectionOptions::default() };
     let running = Running::start(1, options);
     let mut stalled = running.connect();
     stalled.write_all(b"x").unwrap();
@@ -195,7 +206,8 @@ fn a_peer_that_does_not_read_costs_itself_only() {
 #[test]
 fn what_is_allowed_beside_the_budget_waits_for_its_reader() {
     let bytes = 32 << 20;
-    let options = ConnectionOptions { write_budget_bytes: 1 << 20, write_timeout_us: 0 };
+    let options =
+        ConnectionOptions { write_budget_bytes: 1 << 20, write_timeout_us: 0, ..ConnectionOptions::default() };
     let running = Running::start(1, options);
     let mut client = running.connect();
     client.write_all(b"x").unwrap();
@@ -215,7 +227,7 @@ fn what_is_allowed_beside_the_budget_waits_for_its_reader() {
 
 #[test]
 fn a_peer_that_takes_nothing_for_too_long_is_dropped() {
-    let options = ConnectionOptions { write_budget_bytes: 0, write_timeout_us: 50_000 };
+    let options = ConnectionOptions { write_budget_bytes: 0, write_timeout_us: 50_000, ..ConnectionOptions::default() };
     let running = Running::start(1, options);
     let mut stalled = running.connect();
     stalled.write_all(b"x").unwrap();
@@ -234,5 +246,37 @@ fn a_peer_that_takes_nothing_for_too_long_is_dropped() {
             }
         }
     }
+    running.stop();
+}
+
+#[test]
+fn what_is_written_before_a_dial_succeeds_is_sent_when_it_does() {
+    let running = Running::start(1, ConnectionOptions::default());
+    let reserved = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = reserved.local_addr().unwrap();
+    drop(reserved);
+    running.executors.injector().send(ShardId(0), Order::Dial(address, u64::MAX));
+    // A first attempt that is refused, most likely; the outcome is the same if none was made yet.
+    std::thread::sleep(Duration::from_millis(50));
+    let listener = TcpListener::bind(address).unwrap();
+    let (mut stream, _) = listener.accept().unwrap();
+    stream.set_read_timeout(Some(HANG)).unwrap();
+    let mut received = [0; 100];
+    stream.read_exact(&mut received).unwrap();
+    assert!(received.iter().copied().eq(0..100));
+    stream.write_all(b"x").unwrap();
+    stream.read_exact(&mut received[..1]).unwrap();
+    assert_eq!(received[0], b'x', "it is served like one that was accepted");
+    running.stop();
+}
+
+#[test]
+fn a_dial_that_fails_for_too_long_ends_the_connection() {
+    let running = Running::start(1, ConnectionOptions::default());
+    let reserved = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = reserved.local_addr().unwrap();
+    drop(reserved);
+    running.executors.injector().send(ShardId(0), Order::Dial(address, 30_000));
+    assert_eq!(running.ended.recv_timeout(HANG), Ok(CloseCause::Error("connection refused".to_owned())));
     running.stop();
 }

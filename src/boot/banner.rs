@@ -31,6 +31,10 @@ impl Banner {
         };
         let row = |label: &str, value: String| (label.to_owned(), value);
         let mut below = Vec::new();
+        let director = config.message_director.as_ref();
+        below.extend(
+            director.and_then(|director| director.upstream).map(|upstream| row("upstream", upstream.to_string())),
+        );
         below.extend(
             config.state_servers.iter().map(|role| row("State Server", format!("channel {}", role.control_channel))),
         );

@@ -299,5 +299,5 @@ fn wait(executors: Executors<External>, shards: usize) -> Option<String> {
     executors.wait_for_first_end();
     stop_all(executors.injector(), shards);
     let badly = executors.join();
-    (!badly.is_empty()).then(|| format!("an executor ended by itself: {}", badly.join("; ")))
+    (!badly.is_empty()).then(|| badly.join("; "))
 }

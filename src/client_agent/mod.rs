@@ -6,6 +6,7 @@
 //!
 //! * [`admission`]: who may connect; [`rate`]: how much a client may send.
 //! * [`pool`]: the channels of a range, on one executor.
+//! * [`reading_clock`]: what a client's deadlines are measured by.
 //! * [`session`]: one client: identity, timers, the one way to end.
 //! * [`client_message`]: what a client may send.
 //! * [`cluster_message`]: what the cluster may send to a session, decoded once for all sessions that it reaches.
@@ -23,6 +24,7 @@ mod interest_tables;
 mod objects;
 mod pool;
 mod rate;
+mod reading_clock;
 mod report;
 mod session;
 mod settings;
@@ -178,6 +180,7 @@ impl ClientAgents {
         ConnectionOptions {
             write_budget_bytes: config.write_buffer_bytes,
             write_timeout_us: config.write_timeout.map_or(0, micros),
+            ..ConnectionOptions::default()
         }
     }
 
@@ -309,6 +312,16 @@ impl ClientAgents {
     /// The subscriptions that a session waited for are in effect everywhere.
     pub fn on_subscribed(&mut self, session: Channel, token: u64, out: &mut Outbox) {
         self.run(session, out, |session, shared, out| session.on_subscribed(token, shared, out));
+    }
+
+    /// Whether the server reads a connection from now on: its clocks stand still while it does not (design G8). Nothing
+    /// happens for connections of others.
+    pub fn on_reading(&mut self, connection: ConnectionId, reading: bool, out: &mut Outbox) {
+        if let Some(channel) = self.connections.get(&connection)
+            && let Some(session) = self.sessions.get_mut(channel)
+        {
+            session.on_reading(reading, out);
+        }
     }
 
     pub fn on_timer(&mut self, timer: ClientTimer, out: &mut Outbox) {

@@ -6,6 +6,7 @@
 use super::interest_tables::Interests;
 use super::objects::Objects;
 use super::rate::Allowance;
+use super::reading_clock::ReadingClock;
 use super::settings::{Agent, Shared};
 use super::{ClientAgentMessage, ClientTimer, Origin, TimerKind};
 use crate::event_logger::Event;
@@ -89,10 +90,14 @@ pub(super) struct Session {
     pub(super) state: State,
     has_greeted: bool,
     pub(super) was_established: bool,
+    /// What the deadlines are measured by.
+    reading_clock: ReadingClock,
     heartbeat_deadline_us: u64,
     received_us: u64,
     bytes: Allowance,
     messages: Allowance,
+    authentication_deadline_us: u64,
+    hello_deadline_us: u64,
     next_context: u32,
     pub(super) objects: Objects,
     pub(super) interests: Interests,
@@ -117,10 +122,13 @@ impl Session {
             state: State::New,
             has_greeted: false,
             was_established: false,
+            reading_clock: ReadingClock::default(),
             heartbeat_deadline_us: 0,
             received_us: out.now_us,
             bytes: Allowance::default(),
             messages: Allowance::default(),
+            authentication_deadline_us: 0,
+            hello_deadline_us: 0,
             next_context: 1,
             objects: Objects::default(),
             interests: Interests::default(),
@@ -133,17 +141,19 @@ impl Session {
         }
         let agent = session.agent(shared);
         if let Some(timeout_us) = agent.authentication_timeout_us {
+            session.authentication_deadline_us = session.reading_clock.now_us(out).saturating_add(timeout_us);
             session.arm(TimerKind::Authentication, out.now_us.saturating_add(timeout_us), out);
         }
         if let Some(timeout_us) = agent.hello_timeout_us {
+            session.hello_deadline_us = session.reading_clock.now_us(out).saturating_add(timeout_us);
             session.arm(TimerKind::Hello, out.now_us.saturating_add(timeout_us), out);
         }
         if let Some(timeout_us) = agent.idle_timeout_us {
             session.arm(TimerKind::Idle, out.now_us.saturating_add(timeout_us), out);
         }
-        if agent.heartbeat_timeout_us.is_some() {
+        if let Some(timeout_us) = agent.heartbeat_timeout_us {
             session.restart_heartbeat(shared, out);
-            session.arm(TimerKind::Heartbeat, session.heartbeat_deadline_us, out);
+            session.arm(TimerKind::Heartbeat, out.now_us.saturating_add(timeout_us), out);
         }
         out.metrics.sessions_open += 1;
         session
@@ -213,7 +223,7 @@ impl Session {
     /// Grants the client another heartbeat timeout. The timer itself is set again only when it has fired.
     pub(super) fn restart_heartbeat(&mut self, shared: &Shared, out: &Outbox) {
         if let Some(timeout_us) = self.agent(shared).heartbeat_timeout_us {
-            self.heartbeat_deadline_us = out.now_us.saturating_add(timeout_us);
+            self.heartbeat_deadline_us = self.reading_clock.now_us(out).saturating_add(timeout_us);
         }
     }
 
@@ -226,7 +236,7 @@ impl Session {
         shared: &Shared,
         out: &Outbox,
     ) -> Result<(), End> {
-        self.received_us = out.now_us;
+        self.received_us = self.reading_clock.now_us(out);
         let agent = &shared.agents[usize::from(self.agent)];
         let frame_bytes = size_of::<u16>() + body_bytes;
         if !self.bytes.take(frame_bytes, agent.byte_price, out.now_us) {
@@ -246,25 +256,47 @@ impl Session {
         }
     }
 
+    /// Whether the server reads this client from now on: while it does not, the client cannot be late.
+    pub(super) fn on_reading(&mut self, reading: bool, out: &Outbox) {
+        self.reading_clock.set_reading(reading, out);
+    }
+
+    /// Microseconds until a deadline, as far as the client is read meanwhile.
+    fn left_us(&self, deadline_us: u64, out: &Outbox) -> u64 {
+        deadline_us.saturating_sub(self.reading_clock.now_us(out))
+    }
+
     pub(super) fn on_timer(&mut self, kind: TimerKind, shared: &Shared, out: &mut Outbox) -> Result<(), End> {
         match kind {
-            TimerKind::Heartbeat if out.now_us < self.heartbeat_deadline_us => {
-                self.arm(TimerKind::Heartbeat, self.heartbeat_deadline_us, out);
+            TimerKind::Heartbeat if self.left_us(self.heartbeat_deadline_us, out) > 0 => {
+                let left_us = self.left_us(self.heartbeat_deadline_us, out);
+                self.arm(TimerKind::Heartbeat, out.now_us.saturating_add(left_us), out);
                 Ok(())
             }
             TimerKind::Heartbeat => Err(End::eject(Reason::NoHeartbeat, "no heartbeat in time")),
             TimerKind::Authentication if self.was_established => Ok(()),
+            TimerKind::Authentication if self.left_us(self.authentication_deadline_us, out) > 0 => {
+                let left_us = self.left_us(self.authentication_deadline_us, out);
+                self.arm(TimerKind::Authentication, out.now_us.saturating_add(left_us), out);
+                Ok(())
+            }
             TimerKind::Authentication => Err(End::eject(Reason::AuthenticationTimeout, "not authenticated in time")),
             TimerKind::Interest => self.on_interest_timer(shared, out),
             TimerKind::Hello if self.has_greeted => Ok(()),
+            TimerKind::Hello if self.left_us(self.hello_deadline_us, out) > 0 => {
+                let left_us = self.left_us(self.hello_deadline_us, out);
+                self.arm(TimerKind::Hello, out.now_us.saturating_add(left_us), out);
+                Ok(())
+            }
             TimerKind::Hello => Err(End::eject(Reason::HelloTimeout, "no CLIENT_HELLO in time")),
             TimerKind::Idle => {
                 let deadline_us =
                     self.received_us.saturating_add(self.agent(shared).idle_timeout_us.unwrap_or_default());
-                if out.now_us >= deadline_us {
+                let left_us = self.left_us(deadline_us, out);
+                if left_us == 0 {
                     return Err(End::eject(Reason::Idle, "nothing was received for too long"));
                 }
-                self.arm(TimerKind::Idle, deadline_us, out);
+                self.arm(TimerKind::Idle, out.now_us.saturating_add(left_us), out);
                 Ok(())
             }
         }

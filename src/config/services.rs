@@ -44,8 +44,12 @@ pub(super) fn message_director(mut table: Table<'_>, context: &mut Context<'_>) 
             }
         }
     }
-    table.unavailable("upstream", "joining the Message Director of another daemon", |_| false);
-    table.unavailable("upstream_reconnect", "joining the Message Director of another daemon", is_false);
+    let upstream = table.address("upstream", MESSAGE_DIRECTOR_PORT, Use::Send);
+    if let Some(upstream) = upstream.as_ref().filter(|upstream| bind.contains(upstream.get_ref())) {
+        let message = format!("`upstream` in {}: {} is this daemon's own `bind`", table.name, upstream.get_ref());
+        table.faults.push(upstream.span(), message, "expected the `bind` of another daemon's message director");
+    }
+    let upstream_reconnect = table.boolean("upstream_reconnect", false);
     let link_budget_bytes = table.integer_or("link_budget_bytes", LINK_FRAME_BYTES_MAX..=BUDGET_BYTES_MAX, 64 << 20);
     let link_stall_timeout = table.milliseconds("link_stall_timeout_ms", 1, 90_000);
     let allow = table.parsed_list("allow", "\"address\" or \"address/prefix bits\"", parse_cidr);
@@ -53,8 +57,8 @@ pub(super) fn message_director(mut table: Table<'_>, context: &mut Context<'_>) 
     table.finish();
     Some(MessageDirector {
         bind,
-        upstream: None,
-        upstream_reconnect: false,
+        upstream: upstream.map(Spanned::into_inner),
+        upstream_reconnect,
         link_budget_bytes: link_budget_bytes as usize,
         link_stall_timeout,
         allow,
@@ -245,10 +249,6 @@ pub(super) fn event_logger(mut table: Table<'_>, context: &mut Context<'_>) -> O
         log_format: log_format.unwrap_or_else(|| "el-%Y-%m-%d-%H-%M-%S.log".into()),
         rotate_interval: rotate_interval.flatten(),
     })
-}
-
-pub(super) fn is_false(value: &DeValue<'_>) -> bool {
-    value.as_bool() == Some(false)
 }
 
 pub(super) fn is_number(value: &DeValue<'_>, number: u64) -> bool {

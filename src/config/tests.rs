@@ -513,8 +513,6 @@ fn what_later_versions_bring_is_refused_and_its_defaults_are_not() {
     let database =
         |line: &str| format!("[services.database_server]\ncontrol_channel = 5000\ngenerate_min = 6000\n{line}\n");
     let refusals = [
-        (director("upstream = \"10.0.0.1\""), "2:12: not available in this version: `upstream`"),
-        (director("upstream_reconnect = true"), "2:22: not available in this version: `upstream_reconnect`"),
         (
             director("[services.message_director.tls]\nkey_file = \"x\""),
             "2:1: not available in this version: [services.message_director.tls]",
@@ -585,6 +583,22 @@ fn a_token_that_can_be_guessed_is_refused() {
     assert!(faults[0].0.starts_with("5:9: `token` in [admin] is too short"), "{faults:?}");
     let config = accepted(&format!("{STATE_SERVER}[admin]\nbind = \"127.0.0.1\"\n"));
     assert_eq!(config.admin.bind.map(|address| address.port()), Some(7190));
+}
+
+#[test]
+fn an_upstream_is_another_daemon() {
+    let director = |lines: &str| format!("[services.message_director]\n{lines}\n");
+    let config = accepted(&director("bind = \"127.0.0.1\"\nupstream = \"127.0.0.2\"\nupstream_reconnect = true"));
+    let director_settings = config.message_director.expect("configured");
+    assert_eq!(director_settings.upstream, Some("127.0.0.2:7199".parse().expect("an address")));
+    assert!(director_settings.upstream_reconnect);
+    let faults = refused(&director("bind = [\"127.0.0.1:5\", \"127.0.0.1\"]\nupstream = \"127.0.0.1:7199\""));
+    assert!(
+        faults[0].0.starts_with("3:12: `upstream` in [services.message_director]: 127.0.0.1:7199 is this"),
+        "{faults:?}"
+    );
+    let faults = refused(&director("upstream = \"127.0.0.1:0\""));
+    assert!(faults[0].0.starts_with("2:12"), "{faults:?}");
 }
 
 #[test]

@@ -1,10 +1,12 @@
 //! Carries out what roles ask for.
 
 use super::transports::Then;
+use super::upstream::{UPSTREAM, UPSTREAM_HOME};
 use super::{Daemon, Message, Owner};
-use crate::message_director::{Changes, ShardSet};
+use crate::message_director::{Changes, PostRemoveError, ShardSet, UpstreamNews};
 use crate::outbox::{Action, Participant};
-use crate::wire::Datagram;
+use crate::wire::{Channel, Datagram};
+use bytes::Bytes;
 use donet_shards::{ConnectionOptions, ShardId, Turn, shard_of};
 
 impl Daemon {
@@ -46,11 +48,12 @@ impl Daemon {
                 self.apply(changes, turn);
             }
             Action::AddPostRemove { participant, key, body } => {
-                if let Err(error) = self.post_removes.add(participant, key, body) {
+                if let Err(error) = self.add_post_remove(participant, key, body, turn) {
                     tracing::warn!(?participant, %error, "post-remove refused");
                 }
             }
-            Action::ClearPostRemoves { participant, key } => self.post_removes.clear(participant, key),
+            Action::ClearPostRemoves { participant, key } => self.clear_post_removes(participant, key, turn),
+            Action::Reach { channel, present } => self.reach(channel, present, turn),
             Action::FirePostRemoves { participant } => self.fire_post_removes(participant, turn),
             Action::Write { connection, frame } => turn.write(connection, frame),
             Action::WriteWrapped { connection, frame } => self.transports.write(connection, &frame, turn),
@@ -98,18 +101,23 @@ impl Daemon {
                 }
                 None => self.outbox.metrics.events_dropped += 1,
             },
-            Action::ToShard { shard, message } => turn.send(shard, Message::Role(message)),
+            Action::ToShard { shard, message } => {
+                turn.send(shard, Message::Role { message, source: self.source });
+            }
         }
     }
 
     /// Sends a datagram to every executor that needs it, this one included, one copy each. Returns those executors.
     pub(super) fn publish(&mut self, from: Participant, datagram: Datagram, turn: &mut Turn<Self>) -> ShardSet {
         self.outbox.metrics.datagrams_published += 1;
-        let own = turn.shard();
-        let destinations = self.router.destinations(&datagram);
+        let (own, source) = (turn.shard(), self.source);
+        let mut destinations = self.router.destinations(&datagram);
+        if self.has_upstream && from != UPSTREAM {
+            destinations.insert(UPSTREAM_HOME);
+        }
         for shard in destinations.iter() {
             self.outbox.metrics.datagrams_crossed += u64::from(shard != own);
-            turn.send(shard, Message::Deliver { from, datagram: datagram.clone() });
+            turn.send(shard, Message::Deliver { from, datagram: datagram.clone(), source });
         }
         destinations
     }
@@ -122,15 +130,39 @@ impl Daemon {
                 turn.send(other, Message::Subscriptions(news));
             }
         }
+        for news in changes.upstream {
+            self.tell_upstream(news, turn);
+        }
         for (participant, token) in changes.effective {
             turn.send(own, Message::Effective { participant, token });
         }
     }
 
-    /// Routes what a participant had registered for its end.
+    /// Registers a datagram for the end of a participant, here and upstream.
+    pub(super) fn add_post_remove(
+        &mut self,
+        participant: Participant,
+        key: Channel,
+        body: Bytes,
+        turn: &mut Turn<Self>,
+    ) -> Result<(), PostRemoveError> {
+        self.post_removes.add(participant, key, body.clone())?;
+        self.tell_upstream(UpstreamNews::PostRemoveAdded { participant, key, body }, turn);
+        Ok(())
+    }
+
+    pub(super) fn clear_post_removes(&mut self, participant: Participant, key: Channel, turn: &mut Turn<Self>) {
+        self.post_removes.clear(participant, key);
+        self.tell_upstream(UpstreamNews::PostRemovesCleared { participant, key }, turn);
+    }
+
+    /// Routes what a participant had registered for its end; then the upstream Message Director forgets it (§2.6).
     pub(super) fn fire_post_removes(&mut self, participant: Participant, turn: &mut Turn<Self>) {
-        let bodies: Vec<_> = self.post_removes.fire(participant).collect();
-        for body in bodies {
+        let mut keys: Vec<Channel> = Vec::new();
+        for (key, body) in self.post_removes.fire(participant) {
+            if !keys.contains(&key) {
+                keys.push(key);
+            }
             match Datagram::from_body(&body) {
                 Ok(datagram) => {
                     self.publish(participant, datagram, turn);
@@ -140,6 +172,9 @@ impl Daemon {
                     tracing::warn!(?participant, %error, "post-remove dropped");
                 }
             }
+        }
+        for key in keys {
+            self.tell_upstream(UpstreamNews::PostRemovesCleared { participant, key }, turn);
         }
     }
 

@@ -10,6 +10,8 @@ impl Daemon {
     /// Delivers once to each participant here that a recipient matches, connections first (O-12: what an observer is
     /// told of a cause goes out before the objects here act on it), then control roles, live objects, stored objects.
     pub(super) fn deliver(&mut self, from: Participant, datagram: &Datagram, turn: &mut Turn<Self>) {
+        let source = self.source;
+        self.forward_upstream(from, datagram, source, turn);
         let mut receivers: Receivers = std::mem::take(&mut self.receivers);
         self.router.receivers(datagram, from, &mut receivers);
         self.sessions.clear();
@@ -18,6 +20,7 @@ impl Daemon {
             match receiver {
                 Participant::Link { connection, .. } if self.is_link(connection) => {
                     turn.write(connection, datagram.frame().clone());
+                    self.blame(connection, source, turn);
                 }
                 Participant::Session(session) => self.sessions.push(session),
                 // Objects and control roles are found by placement, never by subscription.

@@ -1,8 +1,9 @@
 //! The links of one executor: accepting them, reading them, ending them.
 
-use super::{Daemon, Message, Owner};
+use super::back_pressure::UNDER_WAY_BYTES;
+use super::{Daemon, Message, Owner, UPSTREAM_HOME};
 use crate::config;
-use crate::message_director::{Link, LinkOutcome, allows};
+use crate::message_director::{Link, LinkOutcome, UpstreamNews, allows};
 use crate::outbox::Participant;
 use crate::reason::Reason;
 use crate::wire::{Datagram, message_type as t, next_frame};
@@ -15,7 +16,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 pub(super) struct Links {
     options: ConnectionOptions,
     allow: Vec<config::Cidr>,
-    open: HashMap<ConnectionId, Link>,
+    pub(super) open: HashMap<ConnectionId, Link>,
     /// By executor. Links are few and fat: the next goes where the fewest are, not where the kernel's hash says.
     served: Vec<usize>,
 }
@@ -24,18 +25,30 @@ impl Links {
     pub(super) fn new(settings: Option<&config::MessageDirector>, shards: usize) -> Self {
         Self {
             options: settings.map_or_else(ConnectionOptions::default, |settings| ConnectionOptions {
-                write_budget_bytes: settings.link_budget_bytes,
+                high_water_bytes: settings.link_budget_bytes,
+                write_budget_bytes: 2 * settings.link_budget_bytes + UNDER_WAY_BYTES,
                 write_timeout_us: settings.link_stall_timeout.as_micros() as u64,
             }),
             allow: settings.map(|settings| settings.allow.clone()).unwrap_or_default(),
             open: HashMap::new(),
-            served: vec![0; shards],
+            served: {
+                let mut served = vec![0; shards];
+                // The upstream link is one too, the fattest.
+                served[UPSTREAM_HOME.index()] +=
+                    usize::from(settings.is_some_and(|settings| settings.upstream.is_some()));
+                served
+            },
         }
     }
 
     /// The links that this executor serves.
     pub(super) fn open(&self) -> impl Iterator<Item = (&ConnectionId, &Link)> {
         self.open.iter()
+    }
+
+    /// The limits of a link, the upstream one included.
+    pub(super) fn options(&self) -> ConnectionOptions {
+        self.options
     }
 
     fn claim_least_loaded(&mut self) -> ShardId {
@@ -153,6 +166,24 @@ impl Daemon {
         used
     }
 
+    /// Routes what came over a link. What follows waits where this makes sessions subscribe.
+    pub(super) fn publish_from_link(
+        &mut self,
+        connection: ConnectionId,
+        participant: Participant,
+        datagram: Datagram,
+        turn: &mut Turn<Self>,
+    ) {
+        let subscribes = turn.shards() > 1 && makes_sessions_subscribe(&datagram);
+        let destinations = self.publish(participant, datagram, turn);
+        if subscribes && let Some(link) = self.links.open.get_mut(&connection) {
+            for shard in destinations.iter() {
+                link.barriers += 1;
+                turn.send(shard, Message::Barrier { connection });
+            }
+        }
+    }
+
     /// Carries one frame out. Some reason when the link must end.
     fn handle_frame(
         &mut self,
@@ -163,16 +194,7 @@ impl Daemon {
     ) -> Option<Reason> {
         let subscriptions = &mut self.router.subscriptions;
         match outcome {
-            LinkOutcome::Publish(datagram) => {
-                let subscribes = turn.shards() > 1 && makes_sessions_subscribe(&datagram);
-                let destinations = self.publish(participant, datagram, turn);
-                if subscribes && let Some(link) = self.links.open.get_mut(&connection) {
-                    for shard in destinations.iter() {
-                        link.barriers += 1;
-                        turn.send(shard, Message::Barrier { connection });
-                    }
-                }
-            }
+            LinkOutcome::Publish(datagram) => self.publish_from_link(connection, participant, datagram, turn),
             LinkOutcome::AddChannel(channel) => {
                 let changes = subscriptions.subscribe(participant, channel, &self.router.homes);
                 self.apply(changes, turn);
@@ -190,11 +212,11 @@ impl Daemon {
                 self.apply(changes, turn);
             }
             LinkOutcome::AddPostRemove { key, body } => {
-                if let Err(error) = self.post_removes.add(participant, key, body) {
+                if let Err(error) = self.add_post_remove(participant, key, body, turn) {
                     tracing::warn!(connection = connection.0, %error, "post-remove refused");
                 }
             }
-            LinkOutcome::ClearPostRemoves { key } => self.post_removes.clear(participant, key),
+            LinkOutcome::ClearPostRemoves { key } => self.clear_post_removes(participant, key, turn),
             LinkOutcome::SetName(name) => {
                 if let Some(link) = self.links.open.get_mut(&connection) {
                     tracing::info!(connection = connection.0, peer = link.peer, name, "link named");
@@ -211,6 +233,8 @@ impl Daemon {
                     self.outbox.metrics.events_sent += 1;
                     turn.send_packet(logger, event);
                 }
+                // Who has no Event Logger of its own passes the message on (§2.3, 9014 REC).
+                None if self.has_upstream => self.tell_upstream(UpstreamNews::Log(event), turn),
                 None => self.outbox.metrics.events_dropped += 1,
             },
             LinkOutcome::UnknownControl(message_type) => {
@@ -234,6 +258,7 @@ impl Daemon {
     pub(super) fn end_link(&mut self, connection: ConnectionId, reason: Reason, turn: &mut Turn<Self>) {
         let Some(link) = self.links.open.remove(&connection) else { return };
         let participant = Self::participant(connection, turn);
+        self.relieve(connection, turn);
         if matches!(reason, Reason::WriteBudget | Reason::WriteTimeout) {
             tracing::warn!(connection = connection.0, peer = link.peer, "the link does not read what it is sent");
         }

@@ -1,8 +1,9 @@
 //! What crosses the executors of one daemon, and what other threads send in.
 
+use super::back_pressure::Source;
 use crate::admin::Inspection;
 use crate::database_server::DatabaseCompletion;
-use crate::message_director::SubscriptionNews;
+use crate::message_director::{SubscriptionNews, UpstreamNews};
 use crate::outbox::{Participant, RoleMessage, RoleTimer};
 use crate::reload::Reloadable;
 use crate::wire::{Channel, Datagram};
@@ -15,6 +16,16 @@ pub enum Message {
     Deliver {
         from: Participant,
         datagram: Datagram,
+        source: Option<Source>,
+    },
+    /// To the executor with the upstream link.
+    Upstream(UpstreamNews),
+    /// The receiver's connection fills a link: it is not to be read until it is resumed as often.
+    PauseSource {
+        connection: ConnectionId,
+    },
+    ResumeSource {
+        connection: ConnectionId,
     },
     Subscriptions(SubscriptionNews),
     /// Everything that the participant had subscribed to is in effect everywhere.
@@ -22,7 +33,10 @@ pub enum Message {
         participant: Participant,
         token: u64,
     },
-    Role(RoleMessage),
+    Role {
+        message: RoleMessage,
+        source: Option<Source>,
+    },
     /// The sender's link has made a session of the receiver subscribe: answer when that is in effect everywhere.
     Barrier {
         connection: ConnectionId,

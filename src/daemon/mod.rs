@@ -4,13 +4,17 @@
 //! message but by the channel that it is addressed to.
 
 mod actions;
+mod back_pressure;
 mod deliver;
 mod inspection;
 mod links;
 mod message;
 mod transports;
+mod upstream;
 
+pub use back_pressure::Source;
 pub use message::{External, Message, Timer};
+pub use upstream::UPSTREAM_HOME;
 
 use crate::client_agent::{ClientAgents, Origin};
 use crate::config::Config;
@@ -22,12 +26,14 @@ use crate::reason::Reason;
 use crate::reload::Reloadable;
 use crate::state_server::StateServer;
 use crate::wire::Channel;
+use back_pressure::BackPressure;
 use donet_dc::{Contract, TextPolicy};
 use donet_shards::{CloseCause, ConnectionId, Input, ListenerId, Shard, ShardId, Socket, Turn};
 use hashbrown::HashMap;
 use links::Links;
 use std::sync::Arc;
 use transports::{Then, Transports};
+use upstream::Upstream;
 
 /// The listener of the Message Director; its accepted links are handed to the executor that has the fewest.
 pub const LINK_LISTENER: ListenerId = ListenerId(0);
@@ -54,6 +60,7 @@ pub struct Shared {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Owner {
     Link,
+    Upstream,
     Client,
     /// A client with layers around its bytes.
     Wrapped,
@@ -70,6 +77,12 @@ pub struct Daemon {
     owners: HashMap<ConnectionId, Owner>,
     links: Links,
     transports: Transports,
+    has_upstream: bool,
+    /// On the executor that owns the link.
+    upstream: Option<Upstream>,
+    back_pressure: BackPressure,
+    /// The connection whose bytes are the cause of what is being handled.
+    source: Option<Source>,
     client_agents: ClientAgents,
     state_server: StateServer,
     database_servers: Vec<DatabaseServer>,
@@ -85,14 +98,25 @@ impl Daemon {
         let homes = Homes::new(config, shards);
         let databases = config.database_servers.iter().enumerate();
         let stored = config.database_state_servers.iter().enumerate();
+        let director = config.message_director.as_ref();
+        let has_upstream = director.is_some_and(|director| director.upstream.is_some());
+        let links = Links::new(director, shards);
+        let mut outbox = Outbox::new(shard, shards);
+        outbox.has_upstream = has_upstream;
         Self {
-            router: Router::new(shard, shards, homes),
+            has_upstream,
+            upstream: director
+                .filter(|_| shard == UPSTREAM_HOME)
+                .and_then(|director| Upstream::new(director, links.options())),
+            back_pressure: BackPressure::default(),
+            source: None,
+            router: Router::new(shard, shards, homes, has_upstream),
             receivers: Receivers::default(),
             sessions: Vec::new(),
             post_removes: PostRemoves::default(),
             owners: HashMap::new(),
-            links: Links::new(config.message_director.as_ref(), shards),
             transports: Transports::new(&config.client_agents, &shared.reloadable),
+            links,
             client_agents: ClientAgents::new(
                 &config.client_agents,
                 &config.uberdogs,
@@ -110,7 +134,7 @@ impl Daemon {
                     DatabaseStateServer::new(index as u8, settings.clone(), contract.clone(), *text)
                 })
                 .collect(),
-            outbox: Outbox::new(shard, shards),
+            outbox,
             actions: Vec::new(),
             shared,
         }
@@ -142,6 +166,10 @@ impl Daemon {
     fn on_closed(&mut self, connection: ConnectionId, cause: CloseCause, turn: &mut Turn<Self>) {
         match self.owners.remove(&connection) {
             Some(Owner::Link) => self.end_link(connection, links::reason_of(&cause), turn),
+            Some(Owner::Upstream) => {
+                self.relieve(connection, turn);
+                self.on_upstream_lost(connection, &cause, turn);
+            }
             Some(Owner::Client) => {
                 self.client_agents.on_closed(connection, cause, &mut self.outbox);
                 self.carry_out(turn);
@@ -172,6 +200,11 @@ impl Daemon {
             }
         }
         self.carry_out(turn);
+    }
+
+    fn set_clocks(&mut self, turn: &Turn<Self>) {
+        self.outbox.now_us = turn.now_us();
+        self.outbox.unread_us = turn.unread_us();
     }
 
     fn on_effective(&mut self, participant: Participant, token: u64, turn: &mut Turn<Self>) {
@@ -228,13 +261,21 @@ impl Shard for Daemon {
     type Timer = Timer;
 
     fn on_start(&mut self, turn: &mut Turn<Self>) {
-        self.outbox.now_us = turn.now_us();
+        self.set_clocks(turn);
+        self.start_upstream(turn);
     }
 
     fn on_message(&mut self, from: ShardId, message: Message, turn: &mut Turn<Self>) {
-        self.outbox.now_us = turn.now_us();
+        self.set_clocks(turn);
+        self.source = None;
         match message {
-            Message::Deliver { from, datagram } => self.deliver(from, &datagram, turn),
+            Message::Deliver { from: sender, datagram, source } => {
+                self.source = source;
+                self.deliver(sender, &datagram, turn);
+            }
+            Message::Upstream(news) => self.on_upstream_news(from, news, turn),
+            Message::PauseSource { connection } => self.pause_source(connection, turn),
+            Message::ResumeSource { connection } => self.resume_source(connection, turn),
             Message::Subscriptions(news) => {
                 let (answer, changes) = self.router.subscriptions.on_news(from, news);
                 if let Some(answer) = answer {
@@ -243,7 +284,10 @@ impl Shard for Daemon {
                 self.apply(changes, turn);
             }
             Message::Effective { participant, token } => self.on_effective(participant, token, turn),
-            Message::Role(message) => self.on_role_message(from, message, turn),
+            Message::Role { message, source } => {
+                self.source = source;
+                self.on_role_message(from, message, turn);
+            }
             Message::Barrier { connection } => {
                 let link = Participant::Link { shard: from, connection };
                 let changes = self.router.subscriptions.await_everything(link, links::BARRIER);
@@ -257,9 +301,15 @@ impl Shard for Daemon {
     }
 
     fn on_received(&mut self, connection: ConnectionId, bytes: &[u8], turn: &mut Turn<Self>) -> usize {
-        self.outbox.now_us = turn.now_us();
+        self.set_clocks(turn);
+        if self.back_pressure.is_paused(connection) {
+            turn.pause(connection);
+            return 0;
+        }
+        self.source = Some(Source { shard: turn.shard(), connection });
         match self.owners.get(&connection) {
             Some(Owner::Link) => self.read_link_contained(connection, bytes, turn),
+            Some(Owner::Upstream) => self.read_upstream_contained(connection, bytes, turn),
             Some(Owner::Client) => {
                 let used = self.client_agents.on_received(connection, bytes, &mut self.outbox);
                 self.carry_out(turn);
@@ -271,9 +321,13 @@ impl Shard for Daemon {
     }
 
     fn on_input(&mut self, input: Input<External, Timer>, turn: &mut Turn<Self>) {
-        self.outbox.now_us = turn.now_us();
+        self.set_clocks(turn);
+        self.source = None;
         match input {
             Input::Accepted { listener, socket } => self.on_accepted(listener, socket, turn),
+            Input::Connected { connection } => self.on_upstream_connected(connection, turn),
+            Input::Congested { connection } => self.on_congested(connection, turn),
+            Input::Relieved { connection } => self.relieve(connection, turn),
             Input::Closed { connection, cause } => self.on_closed(connection, cause, turn),
             Input::Sent { connection } => {
                 self.client_agents.on_sent(connection, &mut self.outbox);

@@ -1,7 +1,8 @@
 //! Which executors a message reaches by placement alone, without any subscription (design §2, "Placement").
 
 use super::ShardSet;
-use crate::config::Config;
+use crate::config::{self, Config};
+use crate::outbox::Participant;
 use crate::wire::{
     ALL_CLIENTS, ALL_DATABASE_SERVERS, ALL_STATE_SERVERS, CONTROL, Channel, Datagram, Doid, MessageType, Reader,
     children_channel, database_broadcast_channel, message_type as t,
@@ -16,8 +17,10 @@ pub struct Homes {
     client_channels: Vec<RangeInclusive<Channel>>,
     /// Whether live objects can be here.
     objects: bool,
-    /// Stored objects that follow their database (AMB-2).
-    followed: Vec<RangeInclusive<Doid>>,
+    /// Stored objects, each range with the index of its role.
+    stored: Vec<(u8, RangeInclusive<Doid>)>,
+    /// Those that follow their database (AMB-2).
+    followed: Vec<(u8, RangeInclusive<Doid>)>,
     state_server_channels: Vec<Channel>,
     database_channels: Vec<Channel>,
 }
@@ -37,15 +40,30 @@ impl Homes {
             shards,
             client_channels: config.client_agents.iter().map(|agent| agent.channels.clone()).collect(),
             objects: !config.state_servers.is_empty() || !config.database_state_servers.is_empty(),
-            followed: config
-                .database_state_servers
-                .iter()
-                .filter(|role| role.follow_database)
-                .flat_map(|role| role.ranges.iter().cloned())
-                .collect(),
+            stored: stored_ranges(config, |_| true),
+            followed: stored_ranges(config, |role| role.follow_database),
             state_server_channels: config.state_servers.iter().map(|server| server.control_channel).collect(),
             database_channels: config.database_servers.iter().map(|server| server.control_channel).collect(),
         }
+    }
+
+    /// What the control roles are subscribed to: an upstream Message Director must know.
+    pub fn role_channels(&self) -> Vec<Channel> {
+        let state_servers = (!self.state_server_channels.is_empty()).then_some(ALL_STATE_SERVERS);
+        let databases = (!self.database_channels.is_empty()).then_some(ALL_DATABASE_SERVERS);
+        let controls = self.state_server_channels.iter().chain(&self.database_channels).copied();
+        controls.chain(state_servers).chain(databases).collect()
+    }
+
+    /// The ranges that Database State Servers are subscribed to: their objects, and what a database says of those that
+    /// follow it.
+    pub fn role_ranges(&self) -> Vec<(Participant, Channel, Channel)> {
+        let stored = self.stored.iter().map(|(role, range)| (role, u64::from(*range.start()), u64::from(*range.end())));
+        let followed = self.followed.iter().map(|(role, range)| {
+            (role, database_broadcast_channel(*range.start()), database_broadcast_channel(*range.end()))
+        });
+        let ranges = stored.chain(followed);
+        ranges.map(|(&role, first, last)| (Participant::DatabaseStateServer(role), first, last)).collect()
     }
 
     /// Whether messages to this channel reach `shard` without any subscription being announced.
@@ -69,7 +87,7 @@ impl Homes {
             } else if channel == children_channel(low) {
                 return ShardSet::all(self.shards);
             } else if channel == database_broadcast_channel(low)
-                && self.followed.iter().any(|range| range.contains(&low))
+                && self.followed.iter().any(|(_, range)| range.contains(&low))
             {
                 homes.insert(shard_of(u64::from(low), self.shards));
             }
@@ -115,6 +133,14 @@ impl Homes {
         let id = database_doid(message_type, payload).map_or(control, u64::from);
         Some(ControlHome::One(shard_of(id, self.shards)))
     }
+}
+
+fn stored_ranges(
+    config: &Config,
+    which: impl Fn(&config::DatabaseStateServer) -> bool,
+) -> Vec<(u8, RangeInclusive<Doid>)> {
+    let roles = (0..=u8::MAX).zip(&config.database_state_servers).filter(|(_, role)| which(role));
+    roles.flat_map(|(index, role)| role.ranges.iter().map(move |range| (index, range.clone()))).collect()
 }
 
 /// The object that a database request names, if it names one: its operations keep the order of its executor.

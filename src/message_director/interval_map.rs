@@ -84,6 +84,37 @@ impl<T: Copy + Eq> IntervalMap<T> {
         silent
     }
 
+    /// From the first channel that anybody covers to the last.
+    pub fn hull(&self) -> Option<(Channel, Channel)> {
+        let (&first, _) = self.segments.first_key_value()?;
+        let (_, segment) = self.segments.last_key_value()?;
+        Some((first, segment.last))
+    }
+
+    /// The parts of `first..=last` that somebody covers, each with its subscribers, in ascending order.
+    ///
+    /// # Panics
+    /// With an inverted range.
+    pub fn segments(&self, first: Channel, last: Channel) -> impl Iterator<Item = (Channel, Channel, &[T])> {
+        let before = self.segments.range(..first).next_back().filter(|(_, segment)| segment.last >= first);
+        before
+            .into_iter()
+            .chain(self.segments.range(first..=last))
+            .map(move |(&start, segment)| (start.max(first), segment.last.min(last), &segment.subscribers[..]))
+    }
+
+    /// The maximal ranges that anybody covers.
+    pub fn covered(&self) -> Vec<(Channel, Channel)> {
+        let mut ranges: Vec<(Channel, Channel)> = Vec::new();
+        for (&start, segment) in &self.segments {
+            match ranges.last_mut() {
+                Some((_, end)) if end.checked_add(1) == Some(start) => *end = segment.last,
+                _ => ranges.push((start, segment.last)),
+            }
+        }
+        ranges
+    }
+
     /// The maximal ranges of one subscriber.
     pub fn ranges_of(&self, subscriber: T) -> Vec<(Channel, Channel)> {
         let mut ranges: Vec<(Channel, Channel)> = Vec::new();

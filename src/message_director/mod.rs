@@ -10,13 +10,15 @@ mod link;
 mod post_removes;
 mod shard_set;
 mod subscriptions;
+mod upstream;
 
 pub use allow::allows;
 pub use homes::{ControlHome, Homes};
 pub use link::{Link, LinkOutcome};
-pub use post_removes::PostRemoves;
+pub use post_removes::{PostRemoveError, PostRemoves};
 pub use shard_set::ShardSet;
 pub use subscriptions::{Changes, Span, SubscriptionNews, Subscriptions};
+pub use upstream::{Reached, UpstreamNews, UpstreamTable};
 
 use crate::outbox::Participant;
 use crate::wire::Datagram;
@@ -43,8 +45,9 @@ impl Receivers {
 }
 
 impl Router {
-    pub fn new(shard: ShardId, shards: usize, homes: Homes) -> Self {
-        Self { shards, homes, subscriptions: Subscriptions::new(shard, shards) }
+    /// `upstream` says whether the daemon has an upstream Message Director that is to be told of its subscriptions.
+    pub fn new(shard: ShardId, shards: usize, homes: Homes, upstream: bool) -> Self {
+        Self { shards, homes, subscriptions: Subscriptions::new(shard, shards, upstream) }
     }
 
     /// The executors that need a datagram which a participant of this executor sends: one copy each, over the union of

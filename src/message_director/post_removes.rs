@@ -54,9 +54,9 @@ impl PostRemoves {
         }
     }
 
-    /// The bodies to route now that the participant has ended, in the order of their registration.
-    pub fn fire(&mut self, participant: Participant) -> impl Iterator<Item = Bytes> {
-        self.by_participant.remove(&participant).unwrap_or_default().into_iter().map(|(_, body)| body)
+    /// The entries of a participant that has ended, key and body, in the order of their registration.
+    pub fn fire(&mut self, participant: Participant) -> Vec<(Channel, Bytes)> {
+        self.by_participant.remove(&participant).unwrap_or_default()
     }
 }
 
@@ -77,8 +77,8 @@ mod tests {
             post_removes.add(who, key, body(&[recipient])).unwrap();
         }
         post_removes.clear(who, 2);
-        assert_eq!(post_removes.fire(who).collect::<Vec<_>>(), [body(&[5000]), body(&[5002])]);
-        assert_eq!(post_removes.fire(who).count(), 0);
+        assert_eq!(post_removes.fire(who), [(1, body(&[5000])), (1, body(&[5002]))]);
+        assert_eq!(post_removes.fire(who), []);
     }
 
     #[test]

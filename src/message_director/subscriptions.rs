@@ -5,6 +5,7 @@
 use super::homes::Homes;
 use super::interval_map::IntervalMap;
 use super::shard_set::ShardSet;
+use super::upstream::{Reached, UpstreamNews};
 use crate::outbox::Participant;
 use crate::wire::Channel;
 use donet_shards::ShardId;
@@ -42,6 +43,8 @@ pub enum SubscriptionNews {
 pub struct Changes {
     /// To every other executor, in order.
     pub news: Vec<SubscriptionNews>,
+    /// To the executor with the upstream link, in order.
+    pub upstream: Vec<UpstreamNews>,
     /// Participants whose awaited subscriptions are in effect everywhere now.
     pub effective: Vec<(Participant, u64)>,
 }
@@ -81,6 +84,8 @@ struct Announcement {
 pub struct Subscriptions {
     shard: ShardId,
     others: ShardSet,
+    /// Whether an upstream Message Director is to be told.
+    upstream: bool,
     channels: HashMap<Channel, ChannelEntry>,
     ranges: IntervalMap<Participant>,
     /// Ranges in which other executors have subscribers.
@@ -91,10 +96,11 @@ pub struct Subscriptions {
 }
 
 impl Subscriptions {
-    pub fn new(shard: ShardId, shards: usize) -> Self {
+    pub fn new(shard: ShardId, shards: usize, upstream: bool) -> Self {
         Self {
             shard,
             others: ShardSet::all(shards).without(shard),
+            upstream,
             channels: HashMap::new(),
             ranges: IntervalMap::default(),
             remote_ranges: IntervalMap::default(),
@@ -152,6 +158,9 @@ impl Subscriptions {
         }
         let entry = self.channels.entry(channel).or_default();
         entry.participants.push(participant);
+        if self.upstream && entry.participants.len() == 1 {
+            changes.upstream.push(UpstreamNews::Channel { channel, reached: Reached::Subscribers, present: true });
+        }
         if entry.announced {
             if let Some(pending) = entry.pending {
                 self.wait_for(participant, pending);
@@ -168,10 +177,16 @@ impl Subscriptions {
     pub fn unsubscribe(&mut self, participant: Participant, channel: Channel) -> Changes {
         let mut changes = Changes::default();
         let known = self.participants.get_mut(&participant).is_some_and(|entry| entry.channels.remove(&channel));
-        if known {
-            self.drop_channel(participant, channel, &mut changes);
+        if known && self.drop_channel(participant, channel, &mut changes) {
+            self.tell_upstream_of_last(channel, &mut changes);
         }
         changes
+    }
+
+    fn tell_upstream_of_last(&self, channel: Channel, changes: &mut Changes) {
+        if self.upstream {
+            changes.upstream.push(UpstreamNews::Channel { channel, reached: Reached::Subscribers, present: false });
+        }
     }
 
     pub fn subscribe_range(&mut self, participant: Participant, first: Channel, last: Channel) -> Changes {
@@ -184,18 +199,27 @@ impl Subscriptions {
         if !self.others.is_empty() {
             self.announce(Span::Range(first, last), participant, &mut changes);
         }
+        if self.upstream {
+            changes.upstream.push(UpstreamNews::RangeAdded { participant, first, last });
+        }
         changes
     }
 
     /// Ends the coverage of `first..=last`, individual subscriptions inside it included (§2.3, 9003).
     pub fn unsubscribe_range(&mut self, participant: Participant, first: Channel, last: Channel) -> Changes {
         let mut changes = Changes::default();
-        let Some(entry) = self.participants.get_mut(&participant) else { return changes };
-        let inside: Vec<Channel> = entry.channels.extract_if(|channel| (first..=last).contains(channel)).collect();
+        let inside: Vec<Channel> = match self.participants.get_mut(&participant) {
+            Some(entry) => entry.channels.extract_if(|channel| (first..=last).contains(channel)).collect(),
+            None => Vec::new(),
+        };
+        let mut last_ones = Vec::new();
         for channel in inside {
-            self.drop_channel(participant, channel, &mut changes);
+            if self.drop_channel(participant, channel, &mut changes) {
+                last_ones.push(channel);
+            }
         }
-        self.drop_range(participant, first, last, &mut changes);
+        last_ones.sort_unstable(); // Nothing may depend on the order of a hash table.
+        self.drop_range(participant, first, last, last_ones, &mut changes);
         changes
     }
 
@@ -203,12 +227,16 @@ impl Subscriptions {
     pub fn remove_participant(&mut self, participant: Participant) -> Changes {
         let mut changes = Changes::default();
         let Some(entry) = self.participants.remove(&participant) else { return changes };
-        for channel in entry.channels {
-            self.drop_channel(participant, channel, &mut changes);
+        let mut channels: Vec<Channel> = entry.channels.into_iter().collect();
+        channels.sort_unstable(); // Nothing may depend on the order of a hash table: simulated runs repeat.
+        for channel in channels {
+            if self.drop_channel(participant, channel, &mut changes) {
+                self.tell_upstream_of_last(channel, &mut changes);
+            }
         }
         if entry.has_ranges {
             for (first, last) in self.ranges.ranges_of(participant) {
-                self.drop_range(participant, first, last, &mut changes);
+                self.drop_range(participant, first, last, Vec::new(), &mut changes);
             }
         }
         changes
@@ -332,19 +360,33 @@ impl Subscriptions {
         }
     }
 
-    fn drop_channel(&mut self, participant: Participant, channel: Channel, changes: &mut Changes) {
-        let Some(entry) = self.channels.get_mut(&channel) else { return };
+    /// Whether the participant was the last one of this executor.
+    fn drop_channel(&mut self, participant: Participant, channel: Channel, changes: &mut Changes) -> bool {
+        let Some(entry) = self.channels.get_mut(&channel) else { return false };
         entry.participants.retain(|other| *other != participant);
-        if entry.participants.is_empty() && std::mem::take(&mut entry.announced) {
+        let is_last = entry.participants.is_empty();
+        if is_last && std::mem::take(&mut entry.announced) {
             changes.news.push(SubscriptionNews::Withdrawn { span: Span::Channel(channel) });
             if let Some(announcement) = entry.pending.take() {
                 self.complete(announcement, changes);
             }
         }
         self.forget_if_unused(channel);
+        is_last
     }
 
-    fn drop_range(&mut self, participant: Participant, first: Channel, last: Channel, changes: &mut Changes) {
+    /// `channels` are those that lost their last individual subscriber here by the same message.
+    fn drop_range(
+        &mut self,
+        participant: Participant,
+        first: Channel,
+        last: Channel,
+        channels: Vec<Channel>,
+        changes: &mut Changes,
+    ) {
+        if self.upstream && first <= last {
+            changes.upstream.push(UpstreamNews::RangeRemoved { participant, first, last, channels });
+        }
         let silent = self.ranges.remove(first, last, participant);
         if !self.others.is_empty() {
             let withdrawn = silent.into_iter().map(|(first, last)| Span::Range(first, last));
@@ -372,7 +414,7 @@ mod tests {
         let text =
             "[services.message_director]\nbind = \"127.0.0.1\"\n[services.state_server]\ncontrol_channel = 2000\n";
         let config = config::parse(Path::new("/x.toml"), text).unwrap_or_else(|error| panic!("{error}"));
-        (Subscriptions::new(ShardId(0), shards), Homes::new(&config, shards))
+        (Subscriptions::new(ShardId(0), shards, false), Homes::new(&config, shards))
     }
 
     /// A channel that no placement owns.

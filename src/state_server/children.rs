@@ -45,20 +45,27 @@ pub struct LocalChildren {
 }
 
 impl LocalChildren {
-    /// Notes that an object is at a location; parent 0 is no location.
-    pub fn add(&mut self, parent: Doid, zone: Zone, child: Doid) {
-        if parent != 0 {
-            self.by_parent.entry(parent).or_default().insert((zone, child));
+    /// Notes that an object is at a location; parent 0 is no location. Returns whether it is the parent's first child
+    /// here.
+    pub fn add(&mut self, parent: Doid, zone: Zone, child: Doid) -> bool {
+        if parent == 0 {
+            return false;
         }
+        let children = self.by_parent.entry(parent).or_default();
+        let is_first = children.is_empty();
+        children.insert((zone, child));
+        is_first
     }
 
-    /// Notes that an object left a location.
-    pub fn remove(&mut self, parent: Doid, zone: Zone, child: Doid) {
-        let Some(children) = self.by_parent.get_mut(&parent) else { return };
+    /// Notes that an object left a location. Returns whether it was the parent's last child here.
+    pub fn remove(&mut self, parent: Doid, zone: Zone, child: Doid) -> bool {
+        let Some(children) = self.by_parent.get_mut(&parent) else { return false };
         children.remove(&(zone, child));
-        if children.is_empty() {
+        let was_last = children.is_empty();
+        if was_last {
             self.by_parent.remove(&parent);
         }
+        was_last
     }
 
     /// The parents of this executor's objects, in no order.

@@ -34,8 +34,13 @@ impl Object {
         if old.0 != 0 {
             recipients.extend([Channel::from(old.0), location_channel(old.0, old.1)]);
         }
-        partition.children.remove(old.0, old.1, self.doid);
-        partition.children.add(new.0, new.1, self.doid);
+        // First where it comes, so that a move inside a parent never leaves it without children.
+        if partition.children.add(new.0, new.1, self.doid) {
+            out.reach(children_channel(new.0));
+        }
+        if partition.children.remove(old.0, old.1, self.doid) {
+            out.unreach(children_channel(old.0));
+        }
         partition.fan_outs.note_arrival(new.0, self.doid);
         (self.parent, self.zone) = new;
         self.parent_synchronized = false;

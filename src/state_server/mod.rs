@@ -34,7 +34,7 @@ pub use values::Values;
 
 use crate::outbox::{Outbox, Participant, contained};
 use crate::wire::message_type as t;
-use crate::wire::{Channel, Datagram, Doid, MessageType, Zone};
+use crate::wire::{Channel, Datagram, Doid, MessageType, Zone, children_channel};
 use children::Place;
 use creation::{Creation, LeftOut};
 use donet_dc::{Contract, Keywords, TextPolicy};
@@ -184,6 +184,7 @@ impl StateServer {
         let partition = &mut self.partition;
         let object = self.objects.insert(Object::new(doid, class, values));
         out.metrics.objects += 1;
+        out.reach(doid.into());
         let entered = contained(out, Participant::Object(doid), |out| {
             object.move_to((parent, zone), sender, partition, out);
             object.wake_children(out);
@@ -277,7 +278,10 @@ impl StateServer {
     fn forget(&mut self, doid: Doid, out: &mut Outbox) {
         let Some(object) = self.objects.remove(doid) else { return };
         out.metrics.objects -= 1;
-        self.partition.children.remove(object.parent, object.zone, doid);
+        if self.partition.children.remove(object.parent, object.zone, doid) {
+            out.unreach(children_channel(object.parent));
+        }
+        out.unreach(doid.into());
         if object.ai_is_explicit {
             self.partition.remove_explicit_ai(object.ai, doid);
             self.partition.fan_outs.forget_ai_of(&object);

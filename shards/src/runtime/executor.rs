@@ -221,7 +221,7 @@ fn run<S: Shard>(
         }
     };
     let _ = started.send(Ok(()));
-    executor.run(async move {
+    let failure = executor.run(async move {
         let shards = parts.doorbells.len();
         let core = Rc::new(Core {
             engine: RefCell::new(Engine::new(build(), parts.port, parts.shard, shards)),
@@ -230,6 +230,7 @@ fn run<S: Shard>(
             waiting_acceptors: RefCell::default(),
             packets: parts.packets,
             stopping: Cell::new(false),
+            failure: RefCell::new(None),
             writers: Cell::new(0),
             turns: RefCell::new(None),
             poked: Cell::new(false),
@@ -240,8 +241,9 @@ fn run<S: Shard>(
             glommio::spawn_local(accept(core.clone(), id, listener)).detach();
         }
         core.run(&parts.doorbells, parts.shard, &parts.external).await;
+        core.failure.take()
     });
-    Ok(())
+    failure.map_or(Ok(()), Err)
 }
 
 /// What the tasks of one executor share.
@@ -253,6 +255,8 @@ pub(super) struct Core<S: Shard> {
     waiting_acceptors: RefCell<Vec<Waker>>,
     pub(super) packets: PacketSockets,
     pub(super) stopping: Cell<bool>,
+    /// Why this executor ends badly.
+    pub(super) failure: RefCell<Option<String>>,
     /// Tasks that send what a full socket left over.
     pub(super) writers: Cell<usize>,
     /// The task that runs the turns, while it waits.

@@ -5,19 +5,19 @@
 
 use super::executor::Core;
 use crate::app::{
-    Close, CloseCause, ConnectionId, ConnectionOptions, Effect, Input, ListenerId, Shard, Socket, SocketKind,
+    Close, CloseCause, ConnectionId, ConnectionOptions, Dial, Effect, Input, ListenerId, Shard, Socket, SocketKind,
 };
 use bytes::{Buf, Bytes};
 use glommio::io::PollableFd;
 use glommio::timer::Timer;
 use socket2::{SockRef, TcpKeepalive};
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::VecDeque;
 use std::io::{ErrorKind, IoSlice, Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::rc::Rc;
 use std::task::{Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Buffers that one send gathers: a turn's worth of frames, well below the kernel's limit of 1,024.
 const GATHER_MAX: usize = 256;
@@ -27,11 +27,17 @@ const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
 const ACCEPT_BURST: usize = 64;
 /// Pause after an accept that failed for want of descriptors or memory: a tight loop would not bring any back.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
+/// The pause between two attempts to dial, at first; each is twice as long as the one before, up to the longest.
+const DIAL_PAUSE_MIN: Duration = Duration::from_millis(20);
+const DIAL_PAUSE_MAX: Duration = Duration::from_secs(2);
+/// An attempt to dial that is not answered is given up: the system would try for two minutes.
+const DIAL_ATTEMPT: Duration = Duration::from_secs(10);
 
 /// One open connection. The reader and the writer task hold it; it closes when both are gone.
 pub(super) struct Connection {
     id: ConnectionId,
-    stream: Rc<TcpStream>,
+    /// None while it is being dialled.
+    stream: OnceCell<Rc<TcpStream>>,
     options: ConnectionOptions,
     unsent: RefCell<VecDeque<Bytes>>,
     unsent_bytes: Cell<usize>,
@@ -39,6 +45,8 @@ pub(super) struct Connection {
     allowed_bytes: Cell<usize>,
     /// Whether the application wants to know when nothing is unsent.
     notify: Cell<bool>,
+    /// Since when more than the high-water mark waits.
+    congested_since: Cell<Option<Instant>>,
     state: Cell<State>,
     writer_runs: Cell<bool>,
     /// The reader, while it waits for the engine to take what it has.
@@ -54,12 +62,30 @@ enum State {
 }
 
 impl Connection {
+    fn new(id: ConnectionId, options: ConnectionOptions) -> Self {
+        Self {
+            id,
+            stream: OnceCell::new(),
+            options,
+            unsent: RefCell::default(),
+            unsent_bytes: Cell::new(0),
+            allowed_bytes: Cell::new(0),
+            notify: Cell::new(false),
+            congested_since: Cell::new(None),
+            state: Cell::new(State::Open),
+            writer_runs: Cell::new(false),
+            reader: RefCell::new(None),
+        }
+    }
+
     fn end(&self) {
         self.state.set(State::Closed);
         self.unsent.borrow_mut().clear();
         self.unsent_bytes.set(0);
         // Wakes the reader and the writer from their polls; they then let go of the socket.
-        let _ = self.stream.shutdown(Shutdown::Both);
+        if let Some(stream) = self.stream.get() {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
         self.wake_reader();
     }
 
@@ -71,11 +97,12 @@ impl Connection {
 
     /// Sends what it can. `Ok(true)` when nothing is left.
     fn flush(&self, sends: &mut u64, bytes_sent: &mut u64) -> std::io::Result<bool> {
+        let Some(stream) = self.stream.get() else { return Ok(false) };
         let mut unsent = self.unsent.borrow_mut();
         while !unsent.is_empty() {
             let slices: smallvec::SmallVec<[IoSlice<'_>; 32]> =
                 unsent.iter().take(GATHER_MAX).map(|bytes| IoSlice::new(bytes)).collect();
-            let written = (&*self.stream).write_vectored(&slices);
+            let written = (&**stream).write_vectored(&slices);
             drop(slices);
             match written {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
@@ -99,7 +126,7 @@ impl Connection {
             }
         }
         if self.state.get() == State::Lingering {
-            let _ = self.stream.shutdown(Shutdown::Write);
+            let _ = stream.shutdown(Shutdown::Write);
         }
         Ok(true)
     }
@@ -121,6 +148,11 @@ impl<S: Shard> Core<S> {
         for effect in effects {
             match effect {
                 Effect::Attach { connection, socket, options } => self.attach(connection, socket, options),
+                Effect::Dial { connection, address, dial: how, options } => {
+                    let connection = Rc::new(Connection::new(connection, options));
+                    self.connections.borrow_mut().insert(connection.id, connection.clone());
+                    glommio::spawn_local(dial(self.clone(), connection, address, how)).detach();
+                }
                 Effect::Write { connection, bytes } => {
                     let Some(connection) = self.connections.borrow().get(&connection).cloned() else { continue };
                     if connection.state.get() == State::Open && !bytes.is_empty() {
@@ -129,7 +161,7 @@ impl<S: Shard> Core<S> {
                         }
                         connection.unsent_bytes.set(connection.unsent_bytes.get() + bytes.len());
                         connection.unsent.borrow_mut().push_back(bytes);
-                        if connection.writer_runs.get() {
+                        if connection.writer_runs.get() || connection.stream.get().is_none() {
                             self.check_budget(&connection);
                         }
                     }
@@ -155,7 +187,12 @@ impl<S: Shard> Core<S> {
                     self.close(&connection, close);
                 }
                 Effect::SendPacket { to, bytes } => self.send_packet(to, &bytes),
-                Effect::Stop => self.stopping.set(true),
+                Effect::Stop(failure) => {
+                    self.stopping.set(true);
+                    if failure.is_some() {
+                        *self.failure.borrow_mut() = failure;
+                    }
+                }
             }
         }
         for connection in dirty {
@@ -170,18 +207,8 @@ impl<S: Shard> Core<S> {
         let SocketKind::Tcp(stream) = socket.kind else {
             unreachable!("only the simulator makes simulated sockets");
         };
-        let connection = Rc::new(Connection {
-            id,
-            stream: Rc::new(stream),
-            options,
-            unsent: RefCell::default(),
-            unsent_bytes: Cell::new(0),
-            allowed_bytes: Cell::new(0),
-            notify: Cell::new(false),
-            state: Cell::new(State::Open),
-            writer_runs: Cell::new(false),
-            reader: RefCell::new(None),
-        });
+        let connection = Rc::new(Connection::new(id, options));
+        let _ = connection.stream.set(Rc::new(stream));
         self.connections.borrow_mut().insert(id, connection.clone());
         glommio::spawn_local(read(self.clone(), connection)).detach();
     }
@@ -207,7 +234,7 @@ impl<S: Shard> Core<S> {
 
     /// Sends now; what the socket does not take is left to a writer task, or ends the connection if it is too much.
     fn send(self: &Rc<Self>, connection: &Rc<Connection>) {
-        if connection.writer_runs.get() {
+        if connection.writer_runs.get() || connection.stream.get().is_none() {
             return;
         }
         match self.flush(connection) {
@@ -245,15 +272,40 @@ impl<S: Shard> Core<S> {
         let budget = connection.options.write_budget_bytes;
         if budget > 0 && connection.unsent_bytes.get().saturating_sub(connection.allowed_bytes.get()) > budget {
             self.lost(connection, CloseCause::WriteBudget);
+            return;
         }
+        let high_water = connection.options.high_water_bytes;
+        let is_congested = connection.congested_since.get().is_some();
+        if high_water > 0 && !is_congested && connection.unsent_bytes.get() > high_water {
+            connection.congested_since.set(Some(Instant::now()));
+            self.engine.borrow_mut().counters().congestions += 1;
+            self.input(Input::Congested { connection: connection.id });
+        }
+    }
+
+    /// Tells when a congested connection has room again.
+    fn check_relief(&self, connection: &Connection) {
+        let is_congested = connection.congested_since.get().is_some();
+        if is_congested && connection.unsent_bytes.get() <= connection.options.high_water_bytes / 2 {
+            connection.congested_since.set(None);
+            self.input(Input::Relieved { connection: connection.id });
+        }
+    }
+
+    fn input(&self, input: Input<S::External, S::Timer>) {
+        self.engine.borrow_mut().input(input);
+        self.poke();
     }
 
     /// Ends a connection without the application's doing, and tells it.
     fn lost(&self, connection: &Rc<Connection>, cause: CloseCause) {
         if connection.state.get() == State::Open {
             self.connections.borrow_mut().remove(&connection.id);
-            self.engine.borrow_mut().input(Input::Closed { connection: connection.id, cause });
-            self.poke();
+            // Whoever was stopped for it, itself perhaps, goes on: the end of a paused connection would not be told.
+            if connection.congested_since.take().is_some() {
+                self.input(Input::Relieved { connection: connection.id });
+            }
+            self.input(Input::Closed { connection: connection.id, cause });
         }
         connection.end();
     }
@@ -266,9 +318,66 @@ impl<S: Shard> Core<S> {
     }
 }
 
+/// Dials until it succeeds or its patience is at its end, then serves the connection.
+async fn dial<S: Shard>(core: Rc<Core<S>>, connection: Rc<Connection>, address: SocketAddr, how: Dial) {
+    let deadline = Instant::now().checked_add(Duration::from_micros(how.patience_us.saturating_add(how.delay_us)));
+    if how.delay_us > 0 {
+        Timer::new(Duration::from_micros(how.delay_us)).await;
+    }
+    let mut pause = DIAL_PAUSE_MIN;
+    loop {
+        if connection.state.get() != State::Open {
+            return;
+        }
+        match futures_lite::future::or(connect(address), unanswered()).await {
+            Ok(_) if connection.state.get() != State::Open => return,
+            Ok(stream) => {
+                let _ = connection.stream.set(stream);
+                core.input(Input::Connected { connection: connection.id });
+                core.send(&connection);
+                return read(core, connection).await;
+            }
+            Err(error) if deadline.is_some_and(|deadline| Instant::now() + pause > deadline) => {
+                return core.lost(&connection, cause_of(&error));
+            }
+            Err(error) => tracing::debug!(%address, %error, "dialling failed, trying again"),
+        }
+        Timer::new(pause).await;
+        pause = (pause * 2).min(DIAL_PAUSE_MAX);
+    }
+}
+
+async fn unanswered() -> std::io::Result<Rc<TcpStream>> {
+    Timer::new(DIAL_ATTEMPT).await;
+    Err(ErrorKind::TimedOut.into())
+}
+
+/// One attempt to connect.
+async fn connect(address: SocketAddr) -> std::io::Result<Rc<TcpStream>> {
+    let socket = socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    match socket.connect(&address.into()) {
+        Ok(()) => {}
+        Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {}
+        Err(error) => return Err(error),
+    }
+    prepare(&socket);
+    let stream = Rc::new(TcpStream::from(socket));
+    let readiness = PollableFd::new(stream.clone()).map_err(std::io::Error::other)?;
+    readiness.writable().await.map_err(std::io::Error::other)?;
+    stream.take_error()?.map_or(Ok(stream), Err)
+}
+
+/// No delay, and keep-alive probes. A connection that is reset by now fails here; that is its own affair.
+fn prepare(socket: &socket2::Socket) {
+    let _ = socket.set_tcp_nodelay(true);
+    let _ = socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE_IDLE));
+}
+
 /// Reads one connection until it ends, as fast as the engine takes what came.
 async fn read<S: Shard>(core: Rc<Core<S>>, connection: Rc<Connection>) {
-    let Ok(readiness) = PollableFd::new(connection.stream.clone()) else { return };
+    let Some(stream) = connection.stream.get() else { return };
+    let Ok(readiness) = PollableFd::new(stream.clone()) else { return };
     let mut full = false;
     loop {
         // After a read that filled its buffer there is more: reading again is cheaper than asking.
@@ -280,7 +389,7 @@ async fn read<S: Shard>(core: Rc<Core<S>>, connection: Rc<Connection>) {
         }
         match connection.state.get() {
             State::Closed => break,
-            State::Lingering => match discard(&connection) {
+            State::Lingering => match discard(stream) {
                 Discarded::More => full = false,
                 Discarded::End => {
                     connection.end();
@@ -291,7 +400,7 @@ async fn read<S: Shard>(core: Rc<Core<S>>, connection: Rc<Connection>) {
                 let mut engine = core.engine.borrow_mut();
                 let Some(space) = engine.receive_space(connection.id) else { continue };
                 let room = space.len();
-                match (&*connection.stream).read(space) {
+                match (&**stream).read(space) {
                     Ok(0) => {
                         drop(engine);
                         core.lost(&connection, CloseCause::EndOfFile);
@@ -326,7 +435,10 @@ async fn wait_for_space<S: Shard>(core: &Rc<Core<S>>, connection: &Rc<Connection
             return Poll::Ready(());
         }
         *connection.reader.borrow_mut() = Some(context.waker().clone());
-        core.waiting_readers.borrow_mut().push(connection.clone());
+        // A paused connection is woken when it is resumed, and not by every turn meanwhile.
+        if !core.engine.borrow().is_paused(connection.id) {
+            core.waiting_readers.borrow_mut().push(connection.clone());
+        }
         Poll::Pending
     })
     .await;
@@ -337,10 +449,10 @@ enum Discarded {
     End,
 }
 
-fn discard(connection: &Connection) -> Discarded {
+fn discard(mut stream: &TcpStream) -> Discarded {
     let mut scratch = [0; 4096];
     loop {
-        match (&*connection.stream).read(&mut scratch) {
+        match stream.read(&mut scratch) {
             Ok(0) => return Discarded::End,
             Ok(_) => {}
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -352,7 +464,9 @@ fn discard(connection: &Connection) -> Discarded {
 
 /// Sends what a full socket left over; ends when nothing is left.
 async fn write<S: Shard>(core: Rc<Core<S>>, connection: Rc<Connection>) {
-    if let Ok(readiness) = PollableFd::new(connection.stream.clone()) {
+    if let Some(stream) = connection.stream.get()
+        && let Ok(readiness) = PollableFd::new(stream.clone())
+    {
         write_out(&core, &connection, &readiness).await;
     }
     connection.writer_runs.set(false);
@@ -360,14 +474,18 @@ async fn write<S: Shard>(core: Rc<Core<S>>, connection: Rc<Connection>) {
 }
 
 async fn write_out<S: Shard>(core: &Rc<Core<S>>, connection: &Rc<Connection>, readiness: &PollableFd<Rc<TcpStream>>) {
-    let timeout_us = connection.options.write_timeout_us;
+    let timeout = Duration::from_micros(connection.options.write_timeout_us);
+    let mut progress = Instant::now();
     loop {
+        // Nothing accepted for so long, or congested for so long: whichever is over first.
+        let since = connection.congested_since.get().map_or(progress, |since| since.min(progress));
+        let left = timeout.saturating_sub(since.elapsed());
         let writable = async { Some(readiness.writable().await) };
-        let outcome = if timeout_us == 0 {
+        let outcome = if timeout.is_zero() {
             writable.await
         } else {
             let expired = async {
-                Timer::new(Duration::from_micros(timeout_us)).await;
+                Timer::new(left.max(Duration::from_millis(1))).await;
                 None
             };
             futures_lite::future::or(writable, expired).await
@@ -375,26 +493,31 @@ async fn write_out<S: Shard>(core: &Rc<Core<S>>, connection: &Rc<Connection>, re
         if connection.state.get() == State::Closed {
             break;
         }
+        let is_congested_for_too_long =
+            !timeout.is_zero() && connection.congested_since.get().is_some_and(|since| since.elapsed() >= timeout);
         match outcome {
-            None => {
-                core.lost(connection, CloseCause::WriteTimeout);
-                break;
-            }
             Some(Err(error)) => {
                 core.lost(connection, CloseCause::Error(error.to_string()));
                 break;
             }
-            Some(Ok(())) => match core.flush(connection) {
-                Ok(true) => {
-                    core.notify_if_sent(connection);
-                    break;
+            Some(Ok(())) if !is_congested_for_too_long => match core.flush(connection) {
+                Ok(done) => {
+                    progress = Instant::now();
+                    core.check_relief(connection);
+                    if done {
+                        core.notify_if_sent(connection);
+                        break;
+                    }
                 }
-                Ok(false) => {}
                 Err(error) => {
                     core.lost(connection, cause_of(&error));
                     break;
                 }
             },
+            _ => {
+                core.lost(connection, CloseCause::WriteTimeout);
+                break;
+            }
         }
     }
 }
@@ -441,9 +564,7 @@ fn accept_one(listener: &TcpListener) -> std::io::Result<Option<Socket>> {
         Err(error) => return Err(error),
     };
     stream.set_nonblocking(true)?;
-    // A connection that is reset by now fails here; that is its own affair.
-    let _ = stream.set_nodelay(true);
-    let _ = SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE_IDLE));
+    prepare(&SockRef::from(&stream));
     let local = stream.local_addr()?;
     Ok(Some(Socket { kind: SocketKind::Tcp(stream), peer, local }))
 }

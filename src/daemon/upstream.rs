@@ -1,0 +1,248 @@
+//! The link to the upstream Message Director (`protocol-md-ca-el.md` §2.1, §2.5, §2.8).
+//!
+//! One executor owns it. The others hand it, by the mesh, every datagram that a participant of theirs publishes and every
+//! change of their subscriptions and post-removes; the mesh keeps cause before effect, so the bytes of the link do too: a
+//! subscription is on its way before anything that follows it (G4), and a datagram before its consequences (G2). What
+//! comes from upstream is routed as from any link, and never sent back up.
+
+use super::{Daemon, LINK_ACCEPTOR, Message, Owner, Source};
+use crate::config;
+use crate::message_director::{Link, Reached, UpstreamNews, UpstreamTable};
+use crate::outbox::Participant;
+use crate::reason::Reason;
+use crate::wire::{CONTROL, Channel, Datagram};
+use bytes::Bytes;
+use donet_shards::{CloseCause, ConnectionId, ConnectionOptions, Dial, ShardId, Turn};
+use std::net::SocketAddr;
+
+/// The executor that owns the upstream link.
+pub const UPSTREAM_HOME: ShardId = LINK_ACCEPTOR;
+/// The upstream link as a sender, whichever connection it is at the moment: their numbers begin with 1.
+pub(super) const UPSTREAM: Participant = Participant::Link { shard: UPSTREAM_HOME, connection: ConnectionId(0) };
+
+/// At the start, the upstream daemon may be starting too: it is tried for so long. A refusal must be told within 2 s.
+const START_PATIENCE_US: u64 = 1_200_000;
+/// The pause before a lost link is dialled again, at first; it doubles while links do not last.
+const REDIAL_US_MIN: u64 = 50_000;
+const REDIAL_US_MAX: u64 = 5_000_000;
+/// A link that stood for so long has lasted.
+const LASTING_US: u64 = 10_000_000;
+
+/// Where the link stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// The first dial. What is sent waits for it, in order (MD-28).
+    Starting,
+    Up {
+        since_us: u64,
+    },
+    /// Being dialled again. What is published meanwhile does not go up; the new link is told of all subscriptions.
+    Down,
+}
+
+/// The upstream link, on the executor that owns it.
+#[derive(Debug)]
+pub(super) struct Upstream {
+    address: SocketAddr,
+    reconnect: bool,
+    options: ConnectionOptions,
+    pub(super) connection: ConnectionId,
+    state: State,
+    redial_us: u64,
+    table: UpstreamTable,
+    /// Frames of the news at hand; kept for its memory.
+    frames: Vec<Bytes>,
+}
+
+impl Upstream {
+    pub(super) fn new(settings: &config::MessageDirector, options: ConnectionOptions) -> Option<Self> {
+        Some(Self {
+            address: settings.upstream?,
+            reconnect: settings.upstream_reconnect,
+            options,
+            connection: ConnectionId(0),
+            state: State::Starting,
+            redial_us: REDIAL_US_MIN,
+            table: UpstreamTable::default(),
+            frames: Vec::new(),
+        })
+    }
+
+    fn is_written_to(&self) -> bool {
+        self.state != State::Down
+    }
+}
+
+impl Daemon {
+    /// Begins to connect, and says what the roles themselves are subscribed to.
+    pub(super) fn start_upstream(&mut self, turn: &mut Turn<Self>) {
+        let Some(upstream) = &mut self.upstream else { return };
+        let dial = Dial { delay_us: 0, patience_us: START_PATIENCE_US };
+        upstream.connection = turn.dial(upstream.address, dial, upstream.options);
+        self.links.adopt_upstream(upstream.connection, upstream.address);
+        self.owners.insert(upstream.connection, Owner::Upstream);
+        for channel in self.router.homes.role_channels() {
+            self.on_upstream_news(
+                turn.shard(),
+                UpstreamNews::Channel { channel, reached: Reached::Objects, present: true },
+                turn,
+            );
+        }
+        for (participant, first, last) in self.router.homes.role_ranges() {
+            self.on_upstream_news(turn.shard(), UpstreamNews::RangeAdded { participant, first, last }, turn);
+        }
+    }
+
+    /// Tells the executor with the upstream link, if there is one.
+    pub(super) fn tell_upstream(&self, news: UpstreamNews, turn: &mut Turn<Self>) {
+        if self.has_upstream {
+            turn.send(UPSTREAM_HOME, Message::Upstream(news));
+        }
+    }
+
+    /// Objects of this executor are reached by a channel from now on, or not any more.
+    pub(super) fn reach(&self, channel: Channel, present: bool, turn: &mut Turn<Self>) {
+        self.tell_upstream(UpstreamNews::Channel { channel, reached: Reached::Objects, present }, turn);
+    }
+
+    pub(super) fn on_upstream_news(&mut self, from: ShardId, news: UpstreamNews, turn: &mut Turn<Self>) {
+        let Some(upstream) = &mut self.upstream else { return };
+        upstream.table.apply(from, news, &mut upstream.frames);
+        let is_written_to = upstream.is_written_to();
+        for frame in upstream.frames.drain(..) {
+            if is_written_to {
+                turn.write(upstream.connection, frame);
+            }
+        }
+    }
+
+    /// Sends a datagram of this daemon's up: unconditionally (§2.5), but for what the parent would take for a control
+    /// message (§2.9).
+    pub(super) fn forward_upstream(
+        &mut self,
+        from: Participant,
+        datagram: &Datagram,
+        source: Option<Source>,
+        turn: &mut Turn<Self>,
+    ) {
+        let Some(upstream) = &self.upstream else { return };
+        if from == UPSTREAM {
+            return;
+        }
+        if datagram.recipients().eq([CONTROL]) {
+            tracing::debug!(?from, "a role's datagram to the control channel does not go upstream");
+        } else if upstream.is_written_to() {
+            let connection = upstream.connection;
+            turn.write(connection, datagram.frame().clone());
+            self.blame(connection, source, turn);
+        } else {
+            self.outbox.metrics.upstream_datagrams_lost += 1;
+        }
+    }
+
+    pub(super) fn on_upstream_connected(&mut self, connection: ConnectionId, turn: &mut Turn<Self>) {
+        let now_us = turn.now_us();
+        let Some(upstream) = self.upstream.as_mut().filter(|upstream| upstream.connection == connection) else {
+            return;
+        };
+        if upstream.state == State::Down {
+            for frame in upstream.table.replay() {
+                turn.write(connection, frame);
+            }
+        }
+        upstream.state = State::Up { since_us: now_us };
+        tracing::info!(upstream = %upstream.address, channels = upstream.table.channels(), "upstream link established");
+    }
+
+    /// The upstream link is gone, or could not be had: the daemon ends with it, unless it is to be dialled again (§2.8).
+    pub(super) fn on_upstream_lost(&mut self, connection: ConnectionId, cause: &CloseCause, turn: &mut Turn<Self>) {
+        self.links.open.remove(&connection);
+        let now_us = turn.now_us();
+        let Some(upstream) = self.upstream.as_mut().filter(|upstream| upstream.connection == connection) else {
+            return;
+        };
+        let address = upstream.address;
+        let what = match cause {
+            CloseCause::EndOfFile => "it has closed the link".to_owned(),
+            CloseCause::Error(text) => text.clone(),
+            CloseCause::WriteBudget => "it does not read what it is sent (write_budget)".to_owned(),
+            CloseCause::WriteTimeout => {
+                "it has not read what it is sent for link_stall_timeout_ms (write_timeout)".to_owned()
+            }
+        };
+        self.outbox.metrics.count_closed(super::links::reason_of(cause));
+        if !upstream.reconnect {
+            let text = match upstream.state {
+                State::Starting => format!(
+                    "the upstream Message Director {address} cannot be reached: {what}; start it first, or set \
+                     upstream_reconnect = true to keep trying"
+                ),
+                _ => format!(
+                    "the upstream Message Director {address} is lost: {what}; with upstream_reconnect = true the daemon \
+                     would go on and connect again"
+                ),
+            };
+            tracing::error!("{text}");
+            turn.fail(text);
+            return;
+        }
+        match upstream.state {
+            State::Up { since_us } if now_us.saturating_sub(since_us) >= LASTING_US => {
+                upstream.redial_us = REDIAL_US_MIN
+            }
+            _ => upstream.redial_us = (upstream.redial_us * 2).min(REDIAL_US_MAX),
+        }
+        tracing::warn!(upstream = %address, "upstream link lost: {what}; it is dialled again");
+        upstream.state = State::Down;
+        let dial = Dial { delay_us: upstream.redial_us, patience_us: u64::MAX };
+        upstream.connection = turn.dial(address, dial, upstream.options);
+        let connection = upstream.connection;
+        self.owners.insert(connection, Owner::Upstream);
+        self.links.adopt_upstream(connection, address);
+        self.outbox.metrics.upstream_redials += 1;
+    }
+
+    /// Routes what has come from upstream, up to what a session's subscription holds back. Returns how many bytes were
+    /// used.
+    pub(super) fn read_upstream(&mut self, connection: ConnectionId, bytes: &[u8], turn: &mut Turn<Self>) -> usize {
+        let mut used = 0;
+        while let Some((body, length)) = crate::wire::next_frame(&bytes[used..]) {
+            if self.links.open.get(&connection).is_some_and(|link| link.barriers > 0) {
+                turn.pause(connection);
+                return used;
+            }
+            used += length;
+            // Recipients [1] too: control messages only go up (MD-22). What cannot be read costs itself (§2.5).
+            match Datagram::from_body(body) {
+                Ok(datagram) => self.publish_from_link(connection, UPSTREAM, datagram, turn),
+                Err(error) => {
+                    self.outbox.metrics.datagrams_malformed += 1;
+                    tracing::warn!(%error, "a datagram from upstream is dropped");
+                }
+            }
+        }
+        used
+    }
+
+    /// A handler panicked over what came from upstream: the datagrams of this read are lost, the link stays.
+    pub(super) fn read_upstream_contained(
+        &mut self,
+        connection: ConnectionId,
+        bytes: &[u8],
+        turn: &mut Turn<Self>,
+    ) -> usize {
+        let read = std::panic::AssertUnwindSafe(|| self.read_upstream(connection, bytes, turn));
+        std::panic::catch_unwind(read).unwrap_or_else(|_| {
+            self.outbox.metrics.panics += 1;
+            tracing::error!(reason = Reason::InternalError.name(), "a handler panicked over what came from upstream");
+            bytes.len()
+        })
+    }
+}
+
+impl super::links::Links {
+    pub(super) fn adopt_upstream(&mut self, connection: ConnectionId, address: SocketAddr) {
+        let link = Link { peer: address.to_string(), ..Link::default() };
+        self.open.insert(connection, link);
+    }
+}

@@ -1,0 +1,120 @@
+//! Links are few and fat: they are spread over the executors evenly, whatever the kernel's hash says, and many frames cost
+//! few system calls. Read from what the executors have counted.
+
+#[path = "support/cluster.rs"]
+mod cluster;
+#[path = "support/counted.rs"]
+mod counted;
+
+use cluster::Node;
+use counted::counted;
+use donet::wire::MessageType;
+use donet_perf::Failure;
+use donet_perf::daemon::HANG_GUARD;
+use donet_perf::internal::Internal;
+use donet_perf::message::Payload;
+use donet_perf::peer::Hub;
+
+const NOTE: MessageType = MessageType(4321);
+const DIRECTOR: &str = "[services.message_director]\nbind = \"127.0.0.1:0\"\n";
+
+/// Proves that the daemon serves a link, by what the link says to another one.
+fn prove(link: &Internal, listener: &Internal, number: u32) -> Result<(), Failure> {
+    link.publish(&[listener.channel()], NOTE, &Payload::new().u32(number));
+    listener.expect("the proof", |message| message.payload() == number.to_le_bytes()).map(|_| ())
+}
+
+#[test]
+fn links_are_spread_over_the_executors_by_how_many_each_has() -> Result<(), Failure> {
+    let node = Node::start(4, DIRECTOR)?;
+    let hub = Hub::new(HANG_GUARD)?;
+    let listener = Internal::connect(&hub, "the listener", node.director(), 70_000)?;
+    let mut links = Vec::new();
+    for number in 0..11 {
+        let link = Internal::connect(&hub, &format!("link {number}"), node.director(), 71_000 + number)?;
+        if number == 0 {
+            // The listener's subscription is in effect when something comes through.
+            while listener.try_next()?.is_none() {
+                link.publish(&[70_000], NOTE, &Payload::new().u32(u32::MAX));
+                link.flush()?;
+                std::thread::sleep(std::time::Duration::from_millis(5));
+            }
+            link.publish(&[70_000], NOTE, &Payload::new().u32(0));
+            listener.until("the first proof", |message| message.payload() == 0_u32.to_le_bytes())?;
+        }
+        prove(&link, &listener, number as u32 + 1)?;
+        links.push(link);
+    }
+    // The places of those that leave are taken by those that come.
+    for link in links.drain(..4) {
+        // What it leaves behind says that its end has been handled.
+        link.post_remove(1, &[70_000], NOTE, &Payload::new().u32(50));
+        link.finish();
+        listener.expect("the post-remove", |message| message.payload() == 50_u32.to_le_bytes())?;
+    }
+    for number in 0..4 {
+        let link = Internal::connect(&hub, "a later link", node.director(), 72_000 + number)?;
+        prove(&link, &listener, 100 + number as u32)?;
+        links.push(link);
+    }
+    let log = node.setup.log_path();
+    node.daemon.stop()?;
+    let log = std::fs::read_to_string(log)?;
+    let mut open: Vec<u64> =
+        log.lines().filter(|line| line.contains("counted: ")).map(|line| counted(line, "links_open")).collect();
+    open.sort_unstable();
+    assert_eq!(open, [3, 3, 3, 3], "{log}");
+    Ok(())
+}
+
+#[test]
+fn many_frames_cost_few_reads_and_one_send_a_turn() -> Result<(), Failure> {
+    const FRAMES: u32 = 20_000;
+    for shards in [1, 2] {
+        let node = Node::start(shards, DIRECTOR)?;
+        let hub = Hub::new(HANG_GUARD)?;
+        let listener = Internal::connect(&hub, "the listener", node.director(), 70_000)?;
+        let speaker = Internal::connect(&hub, "the speaker", node.director(), 70_001)?;
+        while listener.try_next()?.is_none() {
+            speaker.publish(&[70_000], NOTE, &Payload::new().u32(u32::MAX));
+            speaker.flush()?;
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        for number in 0..FRAMES {
+            speaker.publish(&[70_000], NOTE, &Payload::new().u32(number));
+        }
+        listener.until("the last", |message| message.payload() == (FRAMES - 1).to_le_bytes())?;
+        let log = node.setup.log_path();
+        node.daemon.stop()?;
+        let log = std::fs::read_to_string(log)?;
+        let [receives, sends, turns] = ["receives", "sends", "turns"].map(|name| counted(&log, name));
+        assert!(receives < u64::from(FRAMES) / 20, "{receives} reads for {FRAMES} frames");
+        assert!(sends < u64::from(FRAMES) / 20, "{sends} sends for {FRAMES} frames");
+        // One connection is written to: a send for each turn, and for each time that its socket was full, at most.
+        assert!(sends <= turns + receives, "{sends} sends in {turns} turns");
+    }
+    Ok(())
+}
+
+#[test]
+fn peers_that_are_not_on_the_allow_list_are_turned_away() -> Result<(), Failure> {
+    for (allow, is_let_in) in [("10.0.0.0/8", false), ("127.0.0.0/8", true), ("127.0.0.1", true), ("::/0", false)] {
+        let node = Node::start(2, &format!("{DIRECTOR}allow = [\"{allow}\"]\n"))?;
+        let hub = Hub::new(HANG_GUARD)?;
+        let link = Internal::connect(&hub, "a link", node.director(), 70_000)?;
+        if is_let_in {
+            let other = Internal::connect(&hub, "another", node.director(), 70_001)?;
+            while link.try_next()?.is_none() {
+                other.publish(&[70_000], NOTE, &[]);
+                other.flush()?;
+                std::thread::sleep(std::time::Duration::from_millis(5));
+            }
+        } else {
+            link.until_end("the end of its connection")?;
+        }
+        let log = node.setup.log_path();
+        node.daemon.stop()?;
+        assert_eq!(std::fs::read_to_string(log)?.contains("not on the allow-list"), !is_let_in, "{allow}");
+    }
+    Ok(())
+}
