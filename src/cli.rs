@@ -36,6 +36,8 @@ enum Command {
     /// {"doid":100000000,"class":"Avatar","fields":{"setName":["Flippy"]}}. A field has the list of its parameters.
     /// All commands but a backup need the folder for themselves: end the daemon before.
     Db(DbArguments),
+    /// Check, hash, inspect and compare DC files, and pack and unpack values of their fields.
+    Dc(donet_dc::cli::Tool),
     /// What runs: executors and links of a daemon, asked at its admin endpoint.
     Ps(Ask),
     /// The load of a daemon's executors, again and again until Ctrl-C.
@@ -82,6 +84,8 @@ pub enum Request {
     Check(PathBuf),
     /// Do something to a database.
     Db(DbArguments),
+    /// Use the tool for DC files.
+    Dc(donet_dc::cli::Tool),
     /// Show what a daemon runs.
     Ps(Target),
     /// Show a daemon's load again and again.
@@ -123,6 +127,7 @@ impl Cli {
             (Some(file), _) => Request::Check(file),
             (None, Some(Command::Db(arguments))) => Request::Db(arguments),
             (None, Some(Command::Run(run))) => Request::Run(run.file),
+            (None, Some(Command::Dc(tool))) => Request::Dc(tool),
             (None, Some(Command::Ps(ask))) => Request::Ps(ask.into()),
             (None, Some(Command::Top { ask, every, rounds })) => {
                 Request::Top { target: ask.into(), every: Duration::from_secs(every), rounds }
@@ -138,7 +143,7 @@ impl Cli {
 /// why; 2: the command line makes no sense.
 pub fn run() -> ExitCode {
     match Cli::parse().request().carry_out() {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("donetd: {error}");
             ExitCode::FAILURE
@@ -147,11 +152,13 @@ pub fn run() -> ExitCode {
 }
 
 impl Request {
-    fn carry_out(self) -> Result<(), Box<dyn std::error::Error>> {
+    fn carry_out(self) -> Result<ExitCode, Box<dyn std::error::Error>> {
         match self {
             Request::Run(file) => boot::run(&file)?,
             Request::Check(file) => boot::check(&file)?,
             Request::Db(arguments) => db_tool::run(arguments)?,
+            // The tool tells its own troubles, and its codes are its own.
+            Request::Dc(tool) => return Ok(tool.run()),
             Request::Ps(target) => terminal::ps(target.address()?)?,
             Request::Top { target, every, rounds } => terminal::top(target.address()?, every, rounds)?,
             Request::Completions(shell) => {
@@ -159,7 +166,7 @@ impl Request {
             }
             Request::Man => clap_mangen::Man::new(Cli::command()).render(&mut std::io::stdout())?,
         }
-        Ok(())
+        Ok(ExitCode::SUCCESS)
     }
 }
 

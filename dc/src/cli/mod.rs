@@ -20,17 +20,25 @@ use std::process::ExitCode;
 const REFUSED: u8 = 1;
 const USAGE: u8 = 2;
 
-/// Check, hash, inspect and compare DC files, and pack and unpack values of their fields.
+/// The tool as a program of its own: check, hash, inspect and compare DC files, and pack and unpack values of their
+/// fields.
 #[derive(Parser)]
 #[command(name = "donet-dc", version)]
-struct Arguments {
+struct Program {
+    #[command(flatten)]
+    tool: Tool,
+}
+
+/// The command line of the tool, as a part of whichever program offers it.
+#[derive(Args, Clone, Debug, PartialEq, Eq)]
+pub struct Tool {
     #[command(subcommand)]
     command: Command,
     #[command(flatten)]
     reading: Reading,
 }
 
-#[derive(Args)]
+#[derive(Args, Clone, Debug, PartialEq, Eq)]
 struct Reading {
     /// Panda3D's dc-multiple-inheritance off
     #[arg(long, global = true)]
@@ -46,7 +54,7 @@ struct Reading {
     plain: bool,
 }
 
-#[derive(Subcommand)]
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 enum Command {
     /// Read files in order as one contract and report every mistake
     Check {
@@ -106,7 +114,7 @@ enum Command {
     },
 }
 
-#[derive(Clone, Copy, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Text {
     Bytes,
     Ascii,
@@ -147,28 +155,35 @@ impl From<std::io::Error> for Failure {
 
 /// Runs the tool. The first argument is the program's name, as in `std::env::args_os`.
 pub fn run(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> ExitCode {
-    let arguments = match Arguments::try_parse_from(arguments) {
-        Ok(arguments) => arguments,
+    match Program::try_parse_from(arguments) {
+        Ok(program) => program.tool.run(),
         Err(error) => {
             let _ = error.print();
-            return ExitCode::from(if error.use_stderr() { USAGE } else { 0 });
-        }
-    };
-    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
-    let done = execute(&arguments, &mut out).and_then(|code| {
-        out.flush()?;
-        Ok(code)
-    });
-    match done {
-        Ok(code) => ExitCode::from(code),
-        Err(failure) => {
-            eprintln!("{}", failure.message.trim_end());
-            ExitCode::from(failure.code)
+            ExitCode::from(if error.use_stderr() { USAGE } else { 0 })
         }
     }
 }
 
-fn execute(arguments: &Arguments, out: &mut impl Write) -> Result<u8, Failure> {
+impl Tool {
+    /// Does what the command line asks for. 0: done (for `diff`: no difference); 1: refused (for `diff`: they differ);
+    /// 2: wrong usage, or a file that cannot be read.
+    pub fn run(&self) -> ExitCode {
+        let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+        let done = execute(self, &mut out).and_then(|code| {
+            out.flush()?;
+            Ok(code)
+        });
+        match done {
+            Ok(code) => ExitCode::from(code),
+            Err(failure) => {
+                eprintln!("{}", failure.message.trim_end());
+                ExitCode::from(failure.code)
+            }
+        }
+    }
+}
+
+fn execute(arguments: &Tool, out: &mut impl Write) -> Result<u8, Failure> {
     let reading = &arguments.reading;
     match &arguments.command {
         Command::Check { files } => {

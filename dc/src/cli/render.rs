@@ -1,42 +1,53 @@
-//! Diagnostics with source lines and carets, drawn by miette.
+//! Diagnostics with source lines and carets, drawn by annotate-snippets, which draws those of rustc.
 
-use crate::diagnostic::{Diagnostic, Diagnostics};
+use crate::diagnostic::{Diagnostic, Diagnostics, Label};
 use crate::source::Source;
-use miette::{
-    GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteError, NamedSource, SourceCode, SourceSpan, SpanContents,
-};
-use std::fmt;
+use annotate_snippets::{Annotation, AnnotationKind, Level, Renderer, Snippet};
+use std::borrow::Cow;
 use std::io::IsTerminal;
 
-/// Characters of a source line that are drawn whole; longer lines (a file in one line) are shown cut.
+/// Bytes of a source line that are drawn; of a longer one (a file in one line) the place says more.
 const LINE_BYTES_MAX: usize = 400;
 
+/// In colour on a terminal, unless `NO_COLOR` is set.
 pub(super) fn render(errors: &Diagnostics, sources: &[Source]) -> String {
-    let terminal = std::io::stderr().is_terminal();
-    let theme = match (terminal, std::env::var_os("NO_COLOR").is_some()) {
-        (true, false) => GraphicalTheme::unicode(),
-        (true, true) => GraphicalTheme::unicode_nocolor(),
-        (false, _) => GraphicalTheme::none(),
-    };
-    let handler = GraphicalReportHandler::new_themed(theme).with_links(false).with_context_lines(1);
-    let mut text = String::new();
-    for error in errors {
-        let drawn = sources
-            .get(error.labels()[0].span.file as usize)
-            .filter(|source| can_draw(source, error))
-            .and_then(|source| {
-                let mut drawn = String::new();
-                let report = Report { error, sources, source: NamedSource::new(error.file(), drawable(&source.text)) };
-                handler.render_report(&mut drawn, &report).ok().map(|()| drawn)
-            });
-        text.push_str(&drawn.unwrap_or_else(|| format!("{error}\n")));
-    }
-    text
+    let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let renderer = if colours { Renderer::styled() } else { Renderer::plain() };
+    let texts: Vec<Cow<str>> = sources.iter().map(|source| drawable(&source.text)).collect();
+    let drawn: Vec<String> = errors.iter().map(|error| draw(error, sources, &texts, &renderer)).collect();
+    drawn.join("\n\n")
 }
 
-/// A line of a megabyte says less than its place.
-fn can_draw(source: &Source, error: &Diagnostic) -> bool {
-    let start = (error.labels()[0].span.start as usize).min(source.text.len());
+fn draw(error: &Diagnostic, sources: &[Source], texts: &[Cow<str>], renderer: &Renderer) -> String {
+    let primary = &error.labels()[0];
+    let readable = |label: &&Label| sources.get(label.span.file as usize).is_some_and(|source| can_draw(source, label));
+    if !readable(&primary) {
+        return error.to_string();
+    }
+    let mut group = Level::ERROR
+        .primary_title(error.message())
+        .id(error.code())
+        .elements(std::iter::empty::<Snippet<Annotation>>());
+    let mut files: Vec<u32> = error.labels().iter().filter(readable).map(|label| label.span.file).collect();
+    files.dedup();
+    for file in files {
+        let labels = error.labels().iter().filter(readable).filter(|label| label.span.file == file);
+        let annotations = labels.map(|label| {
+            let kind = if std::ptr::eq(label, primary) { AnnotationKind::Primary } else { AnnotationKind::Context };
+            let text = Some(label.text.as_str()).filter(|text| !text.is_empty());
+            kind.span(label.span.start as usize..label.span.end as usize).label(text)
+        });
+        let snippet = Snippet::source(&*texts[file as usize]).path(sources[file as usize].name.as_str());
+        group = group.element(snippet.annotations(annotations));
+    }
+    if let Some(help) = error.help_text() {
+        group = group.element(Level::HELP.message(help));
+    }
+    renderer.render(&[group])
+}
+
+fn can_draw(source: &Source, label: &Label) -> bool {
+    let start = (label.span.start as usize).min(source.text.len());
     let newline = |byte: &u8| *byte == b'\n';
     let before = source.text[..start].iter().rev().position(newline).unwrap_or(start);
     let after = source.text[start..].iter().position(newline).unwrap_or(source.text.len() - start);
@@ -44,73 +55,9 @@ fn can_draw(source: &Source, error: &Diagnostic) -> bool {
 }
 
 /// Text that can be drawn, of the same length, so that offsets stay right.
-fn drawable(text: &[u8]) -> String {
+fn drawable(text: &[u8]) -> Cow<'_, str> {
     match std::str::from_utf8(text) {
-        Ok(text) => text.to_owned(),
-        Err(_) => text.iter().map(|byte| if byte.is_ascii() { *byte as char } else { '?' }).collect(),
-    }
-}
-
-struct Report<'a> {
-    error: &'a Diagnostic,
-    sources: &'a [Source],
-    source: NamedSource<String>,
-}
-
-impl fmt::Debug for Report<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.error.fmt(f)
-    }
-}
-
-impl fmt::Display for Report<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.error.message())
-    }
-}
-
-impl std::error::Error for Report<'_> {}
-
-impl SourceCode for Report<'_> {
-    fn read_span<'a>(
-        &'a self,
-        span: &SourceSpan,
-        before: usize,
-        after: usize,
-    ) -> Result<Box<dyn SpanContents<'a> + 'a>, MietteError> {
-        self.source.read_span(span, before, after)
-    }
-}
-
-impl miette::Diagnostic for Report<'_> {
-    fn code<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
-        Some(Box::new(self.error.code()))
-    }
-
-    fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
-        let file = self.error.labels()[0].span.file;
-        let mut lines: Vec<String> = self.error.help_text().map(str::to_owned).into_iter().collect();
-        // What lies in another file cannot be drawn beside this one.
-        for label in self.error.labels().iter().filter(|label| label.span.file != file) {
-            if let Some(source) = self.sources.get(label.span.file as usize) {
-                let (line, column) = crate::source::line_and_column(&source.text, label.span.start as usize);
-                lines.push(format!("{}:{line}:{column}: {}", source.name, label.text));
-            }
-        }
-        (!lines.is_empty()).then(|| Box::new(lines.join("\n")) as Box<dyn fmt::Display>)
-    }
-
-    fn source_code(&self) -> Option<&dyn SourceCode> {
-        Some(self)
-    }
-
-    fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
-        let file = self.error.labels()[0].span.file;
-        let labels = self.error.labels().iter().filter(move |label| label.span.file == file);
-        Some(Box::new(labels.map(|label| {
-            let (start, end) = (label.span.start as usize, label.span.end as usize);
-            let text = Some(label.text.clone()).filter(|text| !text.is_empty());
-            LabeledSpan::new(text, start, end.saturating_sub(start).max(1))
-        })))
+        Ok(text) => Cow::Borrowed(text),
+        Err(_) => text.iter().map(|byte| if byte.is_ascii() { *byte as char } else { '?' }).collect::<String>().into(),
     }
 }
