@@ -22,6 +22,15 @@ pub enum FieldKind {
     Data,
 }
 
+/// The keywords of a field. Most fields of a contract share few lists.
+#[derive(Debug)]
+pub(crate) struct KeywordList {
+    pub meaning: Keywords,
+    /// In the order of first mention.
+    pub names: Vec<Arc<str>>,
+    pub hashed: HashedKeywords,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum HashedKeywords {
     Bits(u16),
@@ -36,10 +45,7 @@ pub(crate) struct FieldEntry {
     pub kind: FieldKind,
     pub ty: TypeId,
     pub default: Option<Arc<[u8]>>,
-    pub keywords: Keywords,
-    /// In the order of first mention.
-    pub keyword_names: Vec<Arc<str>>,
-    pub hashed_keywords: HashedKeywords,
+    pub keywords: Arc<KeywordList>,
     pub parts: Vec<u32>,
     pub span: Span,
 }

@@ -7,26 +7,38 @@
 use crate::simple::{Simple, SimpleType};
 use crate::types::{ArrayType, Parameter, Shape, SwitchType, TypeId, Types};
 use crate::value_error::TextPolicy;
+use crate::walk::little_endian;
 use hashbrown::HashMap;
 use std::sync::Arc;
 
 /// Steps up to this many are copied into the steps around them; longer ones are shared.
 const INLINE_STEPS_MAX: usize = 8;
 
+/// Numbers are compared by what they exceed the least allowed one by, in their own width, where everything below it wraps
+/// to the far end: one comparison for both bounds, signed or not.
 #[derive(Clone, Debug)]
 pub(crate) enum Step {
     /// So many bytes, any.
     Skip(u32),
-    /// A number of so many bytes; bounds as [`sortable`] makes them.
-    Within {
-        size: u8,
-        signed: bool,
-        low: u64,
-        high: u64,
+    Byte {
+        low: u8,
+        span: u8,
     },
+    Short {
+        low: u16,
+        span: u16,
+    },
+    Word {
+        low: u32,
+        span: u32,
+    },
+    Long {
+        low: u64,
+        span: u64,
+    },
+    /// A number of so many bytes in one of several ranges, each a least value and a span.
     WithinAny {
         size: u8,
-        signed: bool,
         ranges: Arc<[(u64, u64)]>,
     },
     Real {
@@ -36,7 +48,7 @@ pub(crate) enum Step {
         length: u32,
     },
     Text {
-        prefix: u8,
+        wide: bool,
         is_string: bool,
         lengths: Lengths,
     },
@@ -106,7 +118,10 @@ impl<'a> Compiler<'a> {
         if let Some(done) = &self.done[id.0 as usize] {
             return done.clone();
         }
-        let mut steps = Vec::new();
+        let mut steps = match self.types.shape(id) {
+            Shape::Record(record) => Vec::with_capacity(record.members.len()),
+            _ => Vec::with_capacity(1),
+        };
         match self.types.shape(id) {
             Shape::Invalid => steps.push(Step::Never),
             Shape::Simple(simple) => add_simple(simple, &mut steps),
@@ -214,18 +229,22 @@ fn add_simple(simple: &SimpleType, steps: &mut Vec<Step>) {
         });
         return;
     }
-    let signed = simple.simple.is_signed();
     let (least, greatest) = simple.simple.limits();
     let reachable = simple.ranges.iter().filter(|(low, high)| *low <= greatest && least <= *high);
     let ranges: Vec<(u64, u64)> = reachable
-        .map(|(low, high)| (sortable((*low).max(least), signed), sortable((*high).min(greatest), signed)))
+        .map(|(low, high)| ((*low).max(least), (*high).min(greatest)))
+        .map(|(low, high)| (low as u64, (high - low) as u64))
         .collect();
-    let size = size as u8;
     steps.push(match ranges[..] {
-        [] if simple.ranges.is_empty() => Step::Skip(size.into()),
+        [] if simple.ranges.is_empty() => Step::Skip(size as u32),
         [] => Step::Never,
-        [(low, high)] => Step::Within { size, signed, low, high },
-        _ => Step::WithinAny { size, signed, ranges: ranges.into() },
+        [(low, span)] => match size {
+            1 => Step::Byte { low: low as u8, span: span as u8 },
+            2 => Step::Short { low: low as u16, span: span as u16 },
+            4 => Step::Word { low: low as u32, span: span as u32 },
+            _ => Step::Long { low, span },
+        },
+        _ => Step::WithinAny { size: size as u8, ranges: ranges.into() },
     });
 }
 
@@ -237,21 +256,10 @@ fn add_text(simple: &SimpleType, steps: &mut Vec<Step>) {
         Some(length) => Step::Skip(length),
         None => {
             let ranges: Vec<(u32, u32)> = simple.ranges.iter().map(|(low, high)| (*low as u32, *high as u32)).collect();
-            Step::Text {
-                prefix: if simple.simple == Simple::Blob32 { 4 } else { 2 },
-                is_string,
-                lengths: Lengths::new(&ranges),
-            }
+            Step::Text { wide: simple.simple == Simple::Blob32, is_string, lengths: Lengths::new(&ranges) }
         }
     });
 }
-
-/// A number of a signed type moved so that unsigned comparison orders it.
-fn sortable(value: i128, signed: bool) -> u64 {
-    if signed { (value as i64 as u64) ^ SIGN } else { value as u64 }
-}
-
-const SIGN: u64 = 1 << 63;
 
 /// Whether constraints are checked, or only lengths followed.
 pub(crate) trait Rules: Copy {
@@ -283,116 +291,130 @@ impl Rules for LengthOnly {
     }
 }
 
-/// Where the value that starts at `at` ends, or nothing if there is none.
+/// What is left after the value that the bytes start with, or nothing if they start with none.
 #[inline]
-pub(crate) fn run<R: Rules>(steps: &[Step], bytes: &[u8], mut at: usize, rules: R) -> Option<usize> {
+pub(crate) fn run<'a, R: Rules>(steps: &[Step], bytes: &'a [u8], rules: R) -> Option<&'a [u8]> {
+    let mut rest = bytes;
     for step in steps {
-        at = match step {
-            Step::Skip(length) => skip(bytes, at, *length as usize)?,
-            Step::Within { size, signed, low, high } => {
-                let value = number(bytes, at, *size, *signed)?;
-                if R::CHECK && (value < *low || value > *high) {
+        rest = match step {
+            Step::Skip(length) => rest.get(*length as usize..)?,
+            Step::Byte { low, span } => {
+                let (value, after) = rest.split_first()?;
+                if R::CHECK && value.wrapping_sub(*low) > *span {
                     return None;
                 }
-                at + *size as usize
+                after
             }
-            Step::WithinAny { size, signed, ranges } => {
-                let value = number(bytes, at, *size, *signed)?;
-                if R::CHECK && !ranges.iter().any(|(low, high)| *low <= value && value <= *high) {
+            Step::Short { low, span } => {
+                let (value, after) = rest.split_first_chunk()?;
+                if R::CHECK && u16::from_le_bytes(*value).wrapping_sub(*low) > *span {
                     return None;
                 }
-                at + *size as usize
+                after
+            }
+            Step::Word { low, span } => {
+                let (value, after) = rest.split_first_chunk()?;
+                if R::CHECK && u32::from_le_bytes(*value).wrapping_sub(*low) > *span {
+                    return None;
+                }
+                after
+            }
+            Step::Long { low, span } => {
+                let (value, after) = rest.split_first_chunk()?;
+                if R::CHECK && u64::from_le_bytes(*value).wrapping_sub(*low) > *span {
+                    return None;
+                }
+                after
+            }
+            Step::WithinAny { size, ranges } => {
+                let (value, after) = rest.split_at_checked(usize::from(*size))?;
+                if R::CHECK && !within_any(value, ranges) {
+                    return None;
+                }
+                after
             }
             Step::Real { ranges } => {
-                let value = f64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?);
+                let (value, after) = rest.split_first_chunk()?;
+                let value = f64::from_le_bytes(*value);
                 if R::CHECK && !ranges.iter().any(|(low, high)| *low <= value && value <= *high) {
                     return None;
                 }
-                at + 8
+                after
             }
             Step::FixedString { length } => {
-                let end = skip(bytes, at, *length as usize)?;
-                if R::CHECK && !rules.text(&bytes[at..end]) {
+                let (text, after) = rest.split_at_checked(*length as usize)?;
+                if R::CHECK && !rules.text(text) {
                     return None;
                 }
-                end
+                after
             }
-            Step::Text { prefix, is_string, lengths } => {
-                let start = at + *prefix as usize;
-                let length = match *prefix {
-                    2 => u16::from_le_bytes(bytes.get(at..start)?.try_into().ok()?).into(),
-                    _ => u32::from_le_bytes(bytes.get(at..start)?.try_into().ok()?) as usize,
+            Step::Text { wide, is_string, lengths } => {
+                let (length, after) = if *wide {
+                    let (length, after) = rest.split_first_chunk()?;
+                    (u32::from_le_bytes(*length) as usize, after)
+                } else {
+                    let (length, after) = rest.split_first_chunk()?;
+                    (usize::from(u16::from_le_bytes(*length)), after)
                 };
-                let end = skip(bytes, start, length)?;
-                if R::CHECK && !(lengths.allow(length) && (!*is_string || rules.text(&bytes[start..end]))) {
+                let (text, after) = after.split_at_checked(length)?;
+                if R::CHECK && !(lengths.allow(length) && (!*is_string || rules.text(text))) {
                     return None;
                 }
-                end
+                after
             }
-            Step::Array(array) => run_array(array, bytes, at, rules)?,
-            Step::Record(steps) => run(steps, bytes, at, rules)?,
-            Step::Switch(switch) => {
-                let end = run(&switch.key, bytes, at, rules)?;
-                let members = switch.cases.get(&bytes[at..end]).or(switch.default.as_ref())?;
-                run(members, bytes, end, rules)?
-            }
+            Step::Array(array) => run_array(array, rest, rules)?,
+            Step::Record(steps) => run(steps, rest, rules)?,
+            Step::Switch(switch) => run_switch(switch, rest, rules)?,
             Step::Never => return None,
         };
     }
-    Some(at)
+    Some(rest)
 }
 
-#[inline]
-fn skip(bytes: &[u8], at: usize, length: usize) -> Option<usize> {
-    // `at` never passes the end, so this cannot wrap.
-    (length <= bytes.len() - at).then(|| at + length)
+#[inline(never)]
+fn within_any(value: &[u8], ranges: &[(u64, u64)]) -> bool {
+    let unused = 64 - 8 * value.len() as u32;
+    let value = little_endian(value);
+    ranges.iter().any(|(low, span)| value.wrapping_sub(*low) << unused >> unused <= *span)
 }
 
-#[inline]
-fn number(bytes: &[u8], at: usize, size: u8, signed: bool) -> Option<u64> {
-    let rest = &bytes[at..];
-    let value = match size {
-        1 => u64::from(*rest.first()?),
-        2 => u64::from(u16::from_le_bytes(*rest.first_chunk()?)),
-        4 => u64::from(u32::from_le_bytes(*rest.first_chunk()?)),
-        _ => u64::from_le_bytes(*rest.first_chunk()?),
-    };
-    if !signed {
-        return Some(value);
-    }
-    let unused = 64 - 8 * u32::from(size);
-    Some((((value << unused) as i64) >> unused) as u64 ^ SIGN)
+#[inline(never)]
+fn run_switch<'a, R: Rules>(switch: &SwitchStep, bytes: &'a [u8], rules: R) -> Option<&'a [u8]> {
+    let rest = run(&switch.key, bytes, rules)?;
+    let key = &bytes[..bytes.len() - rest.len()];
+    let members = switch.cases.get(key).or(switch.default.as_ref())?;
+    run(members, rest, rules)
 }
 
-fn run_array<R: Rules>(array: &ArrayStep, bytes: &[u8], at: usize, rules: R) -> Option<usize> {
+#[inline(never)]
+fn run_array<'a, R: Rules>(array: &ArrayStep, bytes: &'a [u8], rules: R) -> Option<&'a [u8]> {
     if !array.counted {
-        let mut end = at;
+        let mut rest = bytes;
         for _ in 0..array.fixed_count {
-            end = run(&array.element, bytes, end, rules)?;
+            rest = run(&array.element, rest, rules)?;
         }
-        return Some(end);
+        return Some(rest);
     }
-    let start = at + 2;
-    let length = u16::from_le_bytes(bytes.get(at..start)?.try_into().ok()?).into();
-    let end = skip(bytes, start, length)?;
+    let (length, rest) = bytes.split_first_chunk()?;
+    let (elements, rest) = rest.split_at_checked(usize::from(u16::from_le_bytes(*length)))?;
     if !R::CHECK {
-        return Some(end);
+        return Some(rest);
     }
     let count = match array.plain_size {
-        Some(0) if length > 0 => return None,
+        Some(0) if !elements.is_empty() => return None,
         Some(0) => 0,
-        Some(size) if !length.is_multiple_of(size as usize) => return None,
-        Some(size) => length / size as usize,
-        None => count_elements(array, &bytes[..end], start, rules)?,
+        Some(size) if !elements.len().is_multiple_of(size as usize) => return None,
+        Some(size) => elements.len() / size as usize,
+        None => count_elements(array, elements, rules)?,
     };
-    array.counts.allow(count).then_some(end)
+    array.counts.allow(count).then_some(rest)
 }
 
-fn count_elements<R: Rules>(array: &ArrayStep, bytes: &[u8], start: usize, rules: R) -> Option<usize> {
-    let mut at = start;
+fn count_elements<R: Rules>(array: &ArrayStep, elements: &[u8], rules: R) -> Option<usize> {
+    let mut rest = elements;
     let mut count = 0;
-    while at < bytes.len() {
-        at = run(&array.element, bytes, at, rules)?;
+    while !rest.is_empty() {
+        rest = run(&array.element, rest, rules)?;
         count += 1;
     }
     Some(count)

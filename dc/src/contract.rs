@@ -2,7 +2,7 @@
 //!
 //! Decides: look-ups, all of constant cost and without allocation. Never changes after it is made.
 
-use crate::builder::{Builder, ClassEntry, FieldEntry, FieldKind, Import};
+use crate::builder::{Builder, ClassEntry, FieldEntry, FieldKind, Import, KeywordList};
 use crate::check::{self, Compiler, Everything, LengthOnly, Step};
 use crate::code::Code;
 use crate::diagnostic::{Diagnostic, Diagnostics};
@@ -14,6 +14,7 @@ use crate::source::Source;
 use crate::types::{Shape, TypeId, Types};
 use crate::value_error::{TextPolicy, ValueError, ValueErrorKind};
 use crate::walk::{Nobody, Walk};
+use hashbrown::hash_table::Entry;
 use hashbrown::{DefaultHashBuilder, HashMap, HashSet, HashTable};
 use std::hash::{BuildHasher, BuildHasherDefault, Hasher};
 use std::sync::Arc;
@@ -63,13 +64,18 @@ type NumberSet = HashSet<u16, BuildHasherDefault<NumberHasher>>;
 /// The number of what has none: constructors, and struct members under some options.
 pub const NO_NUMBER: u16 = u16::MAX;
 
+/// Beyond every place: all fields of a contract fit 32 bits by far.
+const NO_PLACE: u32 = u32::MAX;
+
 /// A parsed set of DC files.
 pub struct Contract {
     hash: u32,
     /// File-level classes and structs in the order of their closing braces: the index is the number.
     classes: Vec<Class>,
     classes_by_name: HashMap<Arc<str>, u16>,
-    fields: Vec<Option<Arc<Field>>>,
+    fields: Arc<Vec<Field>>,
+    /// Places in `fields`, by number; none for a number that no field has.
+    by_number: Vec<u32>,
     imports: Vec<Import>,
     typedefs: Vec<Arc<str>>,
     keywords: Vec<Arc<str>>,
@@ -82,12 +88,13 @@ pub struct Class {
     is_struct: bool,
     base_names: Vec<Arc<str>>,
     ancestors: NumberSet,
-    own: Vec<Arc<Field>>,
-    constructor: Option<Arc<Field>>,
-    inherited: Vec<Arc<Field>>,
-    /// Places in the inherited list.
+    /// Of the whole contract; what follows are places in it.
+    all: Arc<Vec<Field>>,
+    own: Vec<u32>,
+    constructor: Option<u32>,
+    inherited: Vec<u32>,
     by_number: NumberMap<u32>,
-    /// Places in the inherited list, by the hash of the name that the field keeps.
+    /// By the hash of the name that the field keeps.
     by_name: HashTable<u32>,
     name_hasher: DefaultHashBuilder,
 }
@@ -99,7 +106,7 @@ pub struct Field {
     name_hash: u64,
     kind: FieldKind,
     keywords: Keywords,
-    keyword_names: Vec<Arc<str>>,
+    keyword_list: Arc<KeywordList>,
     parts: Vec<u16>,
     part_names: Vec<Arc<str>>,
     default: Box<[u8]>,
@@ -124,7 +131,7 @@ impl Contract {
     fn from_builder(builder: Builder, hash: u32, options: &Options) -> Contract {
         let Builder {
             types,
-            classes: entries,
+            classes: mut entries,
             fields: field_entries,
             class_list,
             imports,
@@ -134,22 +141,23 @@ impl Contract {
         } = builder;
         let types = Arc::new(types);
         let name_hasher = DefaultHashBuilder::default();
-        let fields = make_fields(field_entries, &types, &name_hasher);
+        let fields = Arc::new(make_fields(field_entries, &types, &name_hasher));
         let mut by_number = Vec::new();
         if options.multiple_inheritance {
-            for field in fields.iter().filter(|field| field.number != NO_NUMBER) {
-                let index = usize::from(field.number);
-                if by_number.len() <= index {
-                    by_number.resize(index + 1, None);
+            let numbered = fields.iter().enumerate().filter(|(_, field)| field.number != NO_NUMBER);
+            for (place, field) in numbered {
+                let number = usize::from(field.number);
+                if by_number.len() <= number {
+                    by_number.resize(number + 1, NO_PLACE);
                 }
-                by_number[index] = Some(field.clone());
+                by_number[number] = place as u32;
             }
         }
         let mut classes: Vec<Class> = Vec::with_capacity(class_list.len());
         let mut places: HashMap<u32, usize> = HashMap::new();
         let mut classes_by_name = HashMap::new();
         for (place, index) in class_list.iter().enumerate() {
-            let class = make_class(&entries[*index as usize], &entries, &fields, &classes, &places, &name_hasher);
+            let class = make_class(*index, &mut entries, &fields, &classes, &places, &name_hasher);
             if !class.name.is_empty() {
                 classes_by_name.insert(class.name.clone(), place as u16);
             }
@@ -160,7 +168,8 @@ impl Contract {
             hash,
             classes,
             classes_by_name,
-            fields: by_number,
+            fields,
+            by_number,
             imports,
             typedefs: typedef_names.into_iter().map(|(name, _)| name).collect(),
             keywords: known_keywords.into_iter().map(|(_, name)| name).collect(),
@@ -200,7 +209,8 @@ impl Contract {
 
     /// The field of that number, schema-wide. None for all without multiple inheritance, where every class counts anew.
     pub fn field(&self, id: u16) -> Option<&Field> {
-        self.fields.get(usize::from(id))?.as_deref()
+        let place = self.by_number.get(usize::from(id))?;
+        self.fields.get(*place as usize)
     }
 
     /// Imports, in order.
@@ -233,12 +243,13 @@ fn total_weight_refused(builder: &Builder) -> Option<Diagnostic> {
     None
 }
 
-fn make_fields(entries: Vec<FieldEntry>, types: &Arc<Types>, name_hasher: &DefaultHashBuilder) -> Vec<Arc<Field>> {
+fn make_fields(entries: Vec<FieldEntry>, types: &Arc<Types>, name_hasher: &DefaultHashBuilder) -> Vec<Field> {
     let mut compiler = Compiler::new(types);
-    let mut fields: Vec<Arc<Field>> = Vec::with_capacity(entries.len());
+    let mut fields: Vec<Field> = Vec::with_capacity(entries.len());
+    let mut default = Vec::new();
     for entry in entries {
         let node = types.node(entry.ty);
-        let mut default = Vec::new();
+        default.clear();
         match &entry.default {
             Some(bytes) => default.extend_from_slice(bytes),
             None => types.write_default(entry.ty, &mut default),
@@ -249,75 +260,87 @@ fn make_fields(entries: Vec<FieldEntry>, types: &Arc<Types>, name_hasher: &Defau
             name_hash: name_hasher.hash_one(&*entry.name),
             name: entry.name,
             kind: entry.kind,
-            keywords: entry.keywords,
-            keyword_names: entry.keyword_names,
+            keywords: entry.keywords.meaning,
+            keyword_list: entry.keywords,
             parts: entry.parts.iter().map(|index| part(index).number).collect(),
             part_names: entry.parts.iter().map(|index| part(index).name.clone()).collect(),
-            default: default.into(),
+            default: default[..].into(),
             has_explicit_default: entry.default.is_some() || node.has_default,
             fixed_size: node.size.and_then(|size| usize::try_from(size).ok()),
             steps: compiler.compile(entry.ty),
             ty: entry.ty,
             types: types.clone(),
         };
-        fields.push(Arc::new(field));
+        fields.push(field);
     }
     fields
 }
 
+/// Takes the lists out of the entry.
 fn make_class(
-    entry: &ClassEntry,
-    entries: &[ClassEntry],
-    fields: &[Arc<Field>],
+    index: u32,
+    entries: &mut [ClassEntry],
+    fields: &Arc<Vec<Field>>,
     classes: &[Class],
     places: &HashMap<u32, usize>,
     name_hasher: &DefaultHashBuilder,
 ) -> Class {
+    let entry = &mut entries[index as usize];
+    let (own, inherited) = (std::mem::take(&mut entry.own), std::mem::take(&mut entry.inherited));
+    let entry = &entries[index as usize];
     let mut ancestors = NumberSet::default();
     ancestors.extend(entry.number);
     for base in entry.bases.iter().filter_map(|base| places.get(base)) {
         ancestors.extend(&classes[*base].ancestors);
     }
-    let field = |index: &u32| fields[*index as usize].clone();
-    let inherited: Vec<Arc<Field>> = entry.inherited.iter().map(field).collect();
-    let own: Vec<Arc<Field>> = entry.own.iter().map(field).collect();
-    let mut by_number = NumberMap::with_capacity_and_hasher(inherited.len(), Default::default());
-    let mut by_name = HashTable::with_capacity(inherited.len());
-    let first_own = entry.own.first().copied().unwrap_or(u32::MAX);
-    for (place, (field, index)) in inherited.iter().zip(&entry.inherited).enumerate() {
-        // Without overriding the list holds two of one name or number; a look-up finds the nearer, an own field first.
-        let is_own = *index >= first_own;
-        if field.number != NO_NUMBER {
-            let found = by_number.entry(field.number).or_insert(place as u32);
-            if is_own {
-                *found = place as u32;
-            }
-        }
-        if field.name.is_empty() {
-            continue;
-        }
-        let same = |other: &u32| inherited[*other as usize].name == field.name;
-        match by_name.find_mut(field.name_hash, same) {
-            Some(found) if is_own => *found = place as u32,
-            Some(_) => {}
-            None => {
-                by_name.insert_unique(field.name_hash, place as u32, |other| inherited[*other as usize].name_hash);
-            }
-        }
-    }
+    let (by_number, by_name) = lookup_tables(&own, &inherited, fields);
     Class {
         number: entry.number.unwrap_or(NO_NUMBER),
         name: entry.name.clone(),
         is_struct: entry.is_struct,
         base_names: entry.bases.iter().map(|base| entries[*base as usize].name.clone()).collect(),
         ancestors,
+        all: fields.clone(),
         own,
-        constructor: entry.constructor.map(|index| fields[index as usize].clone()),
+        constructor: entry.constructor,
         inherited,
         by_number,
         by_name,
         name_hasher: name_hasher.clone(),
     }
+}
+
+/// Where the fields of a class are, by number and by name. Without overriding its list holds two of one name or number;
+/// a look-up finds the nearer, an own field first.
+fn lookup_tables(own: &[u32], inherited: &[u32], fields: &[Field]) -> (NumberMap<u32>, HashTable<u32>) {
+    let mut by_number = NumberMap::with_capacity_and_hasher(inherited.len(), Default::default());
+    let mut by_name = HashTable::with_capacity(inherited.len());
+    let first_own = own.first().copied().unwrap_or(u32::MAX);
+    for place in inherited {
+        let field = &fields[*place as usize];
+        let is_own = *place >= first_own;
+        if field.number != NO_NUMBER {
+            let found = by_number.entry(field.number).or_insert(*place);
+            if is_own {
+                *found = *place;
+            }
+        }
+        if field.name.is_empty() {
+            continue;
+        }
+        let same = |other: &u32| {
+            let other = &fields[*other as usize];
+            other.name_hash == field.name_hash && other.name == field.name
+        };
+        match by_name.entry(field.name_hash, same, |other| fields[*other as usize].name_hash) {
+            Entry::Occupied(mut found) if is_own => *found.get_mut() = *place,
+            Entry::Occupied(_) => {}
+            Entry::Vacant(empty) => {
+                empty.insert(*place);
+            }
+        }
+    }
+    (by_number, by_name)
 }
 
 impl Class {
@@ -342,29 +365,29 @@ impl Class {
 
     /// The inherited list: everything the class has, in packing order.
     pub fn fields(&self) -> impl Iterator<Item = &Field> {
-        self.inherited.iter().map(|field| &**field)
+        self.inherited.iter().map(|place| &self.all[*place as usize])
     }
 
     /// What the class itself declares, in the order of the text; not the constructor.
     pub fn own_fields(&self) -> impl Iterator<Item = &Field> {
-        self.own.iter().map(|field| &**field)
+        self.own.iter().map(|place| &self.all[*place as usize])
     }
 
     /// The constructor of a struct.
     pub fn constructor(&self) -> Option<&Field> {
-        self.constructor.as_deref()
+        self.constructor.map(|place| &self.all[place as usize])
     }
 
     /// The field of that number, declared here or inherited and not shadowed.
     pub fn field(&self, id: u16) -> Option<&Field> {
-        self.by_number.get(&id).map(|place| &*self.inherited[*place as usize])
+        self.by_number.get(&id).map(|place| &self.all[*place as usize])
     }
 
     /// The field of that name, declared here or inherited and not shadowed.
     pub fn field_by_name(&self, name: &str) -> Option<&Field> {
-        let same = |place: &u32| *self.inherited[*place as usize].name == *name;
+        let same = |place: &u32| *self.all[*place as usize].name == *name;
         let place = self.by_name.find(self.name_hasher.hash_one(name), same)?;
-        Some(&*self.inherited[*place as usize])
+        Some(&self.all[*place as usize])
     }
 
     /// Whether this class is the other one or derives from it.
@@ -395,7 +418,7 @@ impl Field {
 
     /// All keywords, custom ones too, in the order of first mention.
     pub fn keyword_names(&self) -> impl Iterator<Item = &str> {
-        self.keyword_names.iter().map(|name| &**name)
+        self.keyword_list.names.iter().map(|name| &**name)
     }
 
     /// Numbers of the methods that a molecule is made of, else empty.
@@ -435,8 +458,8 @@ impl Field {
     /// Whether the bytes are exactly one value that the contract allows.
     #[inline]
     pub fn validate(&self, bytes: &[u8], policy: TextPolicy) -> Result<(), ValueError> {
-        match check::run(&self.steps, bytes, 0, Everything(policy)) {
-            Some(end) if end == bytes.len() => Ok(()),
+        match check::run(&self.steps, bytes, Everything(policy)) {
+            Some([]) => Ok(()),
             _ => Err(self.explain_whole(bytes, policy)),
         }
     }
@@ -444,13 +467,15 @@ impl Field {
     /// Whether the bytes start with a value that the contract allows; answers its length.
     #[inline]
     pub fn validate_prefix(&self, bytes: &[u8], policy: TextPolicy) -> Result<usize, ValueError> {
-        check::run(&self.steps, bytes, 0, Everything(policy)).ok_or_else(|| self.explain(bytes, policy))
+        let rest = check::run(&self.steps, bytes, Everything(policy));
+        rest.map(|rest| bytes.len() - rest.len()).ok_or_else(|| self.explain(bytes, policy))
     }
 
     /// The length of the value that the bytes start with; numbers, counts and texts in it are not checked.
     #[inline]
     pub fn skip(&self, bytes: &[u8]) -> Result<usize, ValueError> {
-        check::run(&self.steps, bytes, 0, LengthOnly).ok_or_else(|| self.explain(bytes, TextPolicy::Bytes))
+        let rest = check::run(&self.steps, bytes, LengthOnly);
+        rest.map(|rest| bytes.len() - rest.len()).ok_or_else(|| self.explain(bytes, TextPolicy::Bytes))
     }
 
     #[cold]

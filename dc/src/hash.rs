@@ -123,12 +123,12 @@ impl Hasher<'_> {
         let field = &builder.fields[index as usize];
         match field.kind {
             FieldKind::Data => {
-                if !field.keyword_names.is_empty() {
-                    self.keywords(&field.hashed_keywords);
+                if !field.keywords.names.is_empty() {
+                    self.keywords(&field.keywords.hashed);
                 }
                 self.data(field.ty);
             }
-            FieldKind::Atomic => self.method(&field.name, field.number, field.ty, &field.hashed_keywords),
+            FieldKind::Atomic => self.method(&field.name, field.number, field.ty, &field.keywords.hashed),
             FieldKind::Molecular => {
                 self.text(&field.name);
                 self.number(field.number);

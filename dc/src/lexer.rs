@@ -46,8 +46,20 @@ fn block_comment(input: &[u8]) -> Scan<'_> {
     recognize((tag("/*"), take_until("*/"), tag("*/"))).parse(input)
 }
 
+/// Which bytes a name may hold.
+const IN_NAME: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = (byte as u8).is_ascii_alphanumeric() || byte as u8 == b'_';
+        byte += 1;
+    }
+    table
+};
+
+#[inline]
 fn name(input: &[u8]) -> Scan<'_> {
-    take_while1(|byte: u8| byte.is_ascii_alphanumeric() || byte == b'_').parse(input)
+    take_while1(|byte: u8| IN_NAME[usize::from(byte)]).parse(input)
 }
 
 fn hex_number(input: &[u8]) -> Scan<'_> {
@@ -113,7 +125,13 @@ impl<'a> Lexer<'a> {
 
     /// The next token and its place; a mistake is told to `report` and yields [`Token::Bad`].
     pub fn next(&mut self, names: &mut Names, report: &mut impl FnMut(Diagnostic)) -> (Token, Span) {
-        if let Some(unclosed) = self.skip_blanks_and_comments() {
+        // Most tokens follow a blank or nothing at all.
+        if self.text.get(self.at) == Some(&b' ') {
+            self.at += 1;
+        }
+        if self.text.get(self.at).is_some_and(|byte| *byte <= b' ' || *byte == b'/')
+            && let Some(unclosed) = self.skip_blanks_and_comments()
+        {
             report(unclosed);
             self.at = self.text.len();
         }
@@ -123,9 +141,14 @@ impl<'a> Lexer<'a> {
             return (Token::End, self.span(start, start));
         };
         let (length, token) = match *first {
-            b'a'..=b'z' | b'A'..=b'Z' | b'_' => word(rest, names),
+            b'a'..=b'z' | b'A'..=b'Z' | b'_' => {
+                let (length, token) = word(rest, names);
+                self.at += length;
+                return (token, self.span(start, self.at));
+            }
             b'{' | b'}' | b'(' | b')' | b'[' | b']' | b',' | b';' | b':' | b'=' | b'/' | b'%' | b'*' => {
-                (1, Ok(Token::Mark(*first)))
+                self.at += 1;
+                return (Token::Mark(*first), self.span(start, self.at));
             }
             b'0'..=b'9' | b'+' | b'-' | b'.' => number(rest),
             b'"' | b'\'' => quoted(rest),
@@ -171,16 +194,15 @@ impl<'a> Lexer<'a> {
 
 type Lexed = (usize, Result<Token, (Code, String, Option<&'static str>)>);
 
-fn word(rest: &[u8], names: &mut Names) -> Lexed {
+fn word(rest: &[u8], names: &mut Names) -> (usize, Token) {
     let length = name(rest).map_or(1, |(_, found)| found.len());
-    let text = std::str::from_utf8(&rest[..length]).expect("a name is ASCII");
-    let symbol = names.intern(text);
+    let symbol = names.intern(&rest[..length]);
     let token = match Names::kind(symbol) {
         WordKind::Name => Token::Name(symbol),
         WordKind::Word(word) => Token::Word(word),
         WordKind::Type(simple) => Token::Type(simple),
     };
-    (length, Ok(token))
+    (length, token)
 }
 
 fn number(rest: &[u8]) -> Lexed {
@@ -189,6 +211,14 @@ fn number(rest: &[u8]) -> Lexed {
         let message = format!("{message}: {limits}");
         Err((Code::NumberTooLarge, message, None))
     };
+    // Most numbers are a few digits and nothing else.
+    if let Ok((after, digits)) = unsigned(rest)
+        && !matches!(after.first(), Some(b'.' | b'x'))
+        && digits.len() < 19
+    {
+        let value = digits.iter().fold(0, |value, digit| value * 10 + u64::from(digit - b'0'));
+        return (digits.len(), Ok(Token::Uint(value)));
+    }
     if let Ok((_, digits)) = hex_number(rest) {
         let value = digits[2..].iter().try_fold(0u64, |value, digit| {
             let digit = u64::from((*digit as char).to_digit(16).unwrap_or(0));

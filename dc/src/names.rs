@@ -3,7 +3,8 @@
 //! Decides: which words are reserved or historical keywords (by their place at the front of the table). Never decides
 //! whether a name may stand somewhere: that is the parser's.
 
-use hashbrown::HashMap;
+use hashbrown::{DefaultHashBuilder, HashTable};
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -56,29 +57,43 @@ pub(crate) enum WordKind {
 }
 
 pub(crate) struct Names {
-    by_text: HashMap<Arc<str>, Symbol>,
+    by_text: HashTable<Symbol>,
     texts: Vec<Arc<str>>,
+    hasher: DefaultHashBuilder,
 }
 
 impl Names {
     pub fn new() -> Self {
-        let mut names = Names { by_text: HashMap::with_capacity(1024), texts: Vec::with_capacity(1024) };
+        let mut names = Names {
+            by_text: HashTable::with_capacity(1024),
+            texts: Vec::with_capacity(1024),
+            hasher: DefaultHashBuilder::default(),
+        };
         let types = crate::simple::Simple::ALL.iter().map(|simple| simple.name());
         for text in HISTORICAL.into_iter().chain(DECLARATION_WORDS).chain(types) {
-            names.intern(text);
+            names.intern(text.as_bytes());
         }
         assert_eq!(names.texts.len(), FIRST_FREE as usize);
         names
     }
 
-    pub fn intern(&mut self, text: &str) -> Symbol {
-        if let Some(symbol) = self.by_text.get(text) {
-            return *symbol;
+    /// The number of a word, which is ASCII.
+    pub fn intern(&mut self, word: &[u8]) -> Symbol {
+        let texts = &self.texts;
+        let hash = self.hasher.hash_one(word);
+        let same = |symbol: &Symbol| texts[symbol.0 as usize].as_bytes() == word;
+        match self.by_text.find(hash, same) {
+            Some(symbol) => *symbol,
+            None => self.add(word, hash),
         }
+    }
+
+    fn add(&mut self, word: &[u8], hash: u64) -> Symbol {
         let symbol = Symbol(self.texts.len() as u32);
-        let shared: Arc<str> = Arc::from(text);
-        self.texts.push(shared.clone());
-        self.by_text.insert(shared, symbol);
+        self.texts.push(Arc::from(std::str::from_utf8(word).expect("a word is ASCII")));
+        let (texts, hasher) = (&self.texts, &self.hasher);
+        let rehash = |symbol: &Symbol| hasher.hash_one(texts[symbol.0 as usize].as_bytes());
+        self.by_text.insert_unique(hash, symbol, rehash);
         symbol
     }
 

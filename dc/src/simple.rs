@@ -290,6 +290,12 @@ impl SimpleType {
     fn scale_ranges(&mut self) {
         self.ranges.clear();
         self.real_ranges.clear();
+        let count = self.written.len();
+        if self.simple == Simple::Float64 {
+            self.real_ranges.reserve_exact(count)
+        } else {
+            self.ranges.reserve_exact(count)
+        }
         for (low, high) in &self.written {
             if self.simple == Simple::Float64 {
                 let divisor = f64::from(self.divisor);

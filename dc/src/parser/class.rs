@@ -1,40 +1,27 @@
-//! Classes and structs: bases, bodies, fields, molecules, keywords.
+//! Classes and structs: bases, bodies, methods and data fields.
 
 use super::parameter::ReadParameter;
 use super::{Parsed, Parser};
-use crate::builder::{ClassEntry, FieldEntry, FieldKind, HashedKeywords, Thing};
+use crate::builder::{ClassEntry, FieldEntry, FieldKind, KeywordList, Thing};
 use crate::code::Code;
 use crate::diagnostic::Diagnostic;
-use crate::keywords::Keywords;
 use crate::lexer::Token;
 use crate::limits::{INHERITED_FIELDS_MAX, NUMBERS_MAX};
-use crate::names::{HISTORICAL, Names, Symbol, Word};
+use crate::names::{Symbol, Word};
 use crate::source::Span;
 use crate::types::{Parameter, RecordType, Shape, TypeId};
 use hashbrown::HashMap;
 use std::sync::Arc;
 
 /// A field as it was read, before it has a number.
-struct NewField {
-    name: Option<(Symbol, Span)>,
-    kind: FieldKind,
-    ty: TypeId,
-    default: Option<Arc<[u8]>>,
-    keywords: ReadKeywords,
-    parts: Vec<u32>,
-    span: Span,
-}
-
-struct ReadKeywords {
-    meaning: Keywords,
-    names: Vec<Arc<str>>,
-    hashed: HashedKeywords,
-}
-
-impl ReadKeywords {
-    fn none() -> Self {
-        ReadKeywords { meaning: Keywords::NONE, names: Vec::new(), hashed: HashedKeywords::Bits(0) }
-    }
+pub(super) struct NewField {
+    pub name: Option<(Symbol, Span)>,
+    pub kind: FieldKind,
+    pub ty: TypeId,
+    pub default: Option<Arc<[u8]>>,
+    pub keywords: Arc<KeywordList>,
+    pub parts: Vec<u32>,
+    pub span: Span,
 }
 
 impl Parser<'_> {
@@ -277,14 +264,25 @@ impl Parser<'_> {
 
     /// The parameters of a method with their parentheses, as one type.
     pub(super) fn method_parameters(&mut self, span: Span) -> Parsed<TypeId> {
+        let outer = self.parameters.len();
+        let read = self.method_parameter_list();
+        let members: Box<[Parameter]> = self.parameters.drain(outer..).collect();
+        read?;
+        let record = RecordType { class: None, name: None, members };
+        let ty = self.builder.types.add(Shape::Record(record));
+        Ok(self.check_type(ty, span))
+    }
+
+    /// Leaves the parameters on the stack of them.
+    fn method_parameter_list(&mut self) -> Parsed<()> {
         self.expect(b'(', "before the parameters")?;
-        let mut members = Vec::new();
         if !self.at(b')') {
             loop {
                 self.enter()?;
                 let member = self.method_parameter();
                 self.leave();
-                members.push(member?);
+                let member = member?;
+                self.parameters.push(member);
                 if !self.accept(b',') {
                     break;
                 }
@@ -297,10 +295,7 @@ impl Parser<'_> {
                 .help("keywords stand after the closing parenthesis");
             return Err(self.report(diagnostic));
         }
-        self.expect(b')', "after the parameters")?;
-        let record = RecordType { class: None, name: None, members: members.into() };
-        let ty = self.builder.types.add(Shape::Record(record));
-        Ok(self.check_type(ty, span))
+        self.expect(b')', "after the parameters")
     }
 
     fn method_parameter(&mut self) -> Parsed<Parameter> {
@@ -310,188 +305,15 @@ impl Parser<'_> {
         Ok(Parameter { name, ty: read.ty, default })
     }
 
-    fn molecule(&mut self, class: u32, name: Symbol, span: Span) -> Parsed<()> {
-        self.advance();
-        let mut parts: Vec<(u32, Span)> = Vec::new();
-        loop {
-            let (part, part_span) = self.name("a part of the molecule")?;
-            if let Some(field) = self.part(class, part, part_span) {
-                parts.push((field, part_span));
-            }
-            if !self.accept(b',') {
-                break;
-            }
-        }
-        if let Token::Name(name) = self.token
-            && self.is_keyword(name)
-        {
-            let diagnostic = Diagnostic::new(Code::KeywordNotAllowed, self.span, "a molecule takes no keywords")
-                .help("it has those of its parts");
-            return Err(self.report(diagnostic));
-        }
-        self.expect(b';', "after the molecule")?;
-        self.check_part_keywords(&parts);
-        let Some((first, _)) = parts.first() else { return Ok(()) };
-        let first = &self.builder.fields[*first as usize];
-        let keywords = ReadKeywords {
-            meaning: first.keywords,
-            names: first.keyword_names.clone(),
-            hashed: first.hashed_keywords.clone(),
-        };
-        let mut members = Vec::new();
-        for (part, _) in &parts {
-            if let Shape::Record(record) = self.builder.types.shape(self.builder.fields[*part as usize].ty) {
-                members.extend(record.members.iter().cloned());
-            }
-        }
-        let record = RecordType { class: None, name: None, members: members.into() };
-        let ty = self.builder.types.add(Shape::Record(record));
-        let ty = self.check_type(ty, span);
-        self.add_field(
-            class,
-            NewField {
-                name: Some((name, span)),
-                kind: FieldKind::Molecular,
-                ty,
-                default: None,
-                keywords,
-                parts: parts.into_iter().map(|(part, _)| part).collect(),
-                span,
-            },
-        );
-        Ok(())
-    }
-
-    fn part(&mut self, class: u32, part: Symbol, span: Span) -> Option<u32> {
-        let text = self.names.text(part).clone();
-        let Some(index) = self.builder.find_field(class, part) else {
-            let entry = &self.builder.classes[class as usize];
-            let inherited = entry.bases.iter().flat_map(|base| &self.builder.classes[*base as usize].inherited);
-            let names = entry.own.iter().chain(inherited).map(|field| &self.builder.fields[*field as usize]);
-            let names = names.filter(|field| field.kind == FieldKind::Atomic).map(|field| &*field.name);
-            let hint = Self::did_you_mean(&text, names);
-            let hint = hint.unwrap_or_else(|| "declare the method above, here or in a base".to_owned());
-            let message = format!("the molecule's part `{text}` is not declared");
-            let diagnostic = Diagnostic::new(Code::UnknownPart, span, message).help(hint);
-            self.report(diagnostic);
-            return None;
-        };
-        let field = &self.builder.fields[index as usize];
-        if field.kind == FieldKind::Atomic {
-            return Some(index);
-        }
-        let kind = if field.kind == FieldKind::Data { "data field" } else { "molecule" };
-        let message = format!("the {kind} `{text}` cannot be part of a molecule");
-        let diagnostic =
-            Diagnostic::new(Code::WrongPart, span, message).also(field.span, "declared here").help("only methods can");
-        self.report(diagnostic);
-        None
-    }
-
-    fn check_part_keywords(&mut self, parts: &[(u32, Span)]) {
-        let sorted = |field: &FieldEntry| {
-            let mut names: Vec<Arc<str>> = field.keyword_names.clone();
-            names.sort();
-            names
-        };
-        let Some((first, rest)) = parts.split_first() else {
-            return;
-        };
-        let first_keywords = sorted(&self.builder.fields[first.0 as usize]);
-        for (part, span) in rest {
-            let keywords = sorted(&self.builder.fields[*part as usize]);
-            if keywords != first_keywords {
-                let message = format!(
-                    "the parts of a molecule have the same keywords; this one has {}, the first {}",
-                    listed(&keywords),
-                    listed(&first_keywords)
-                );
-                let diagnostic =
-                    Diagnostic::new(Code::DifferentKeywords, *span, message).also(first.1, "the first part");
-                self.report(diagnostic);
-                return;
-            }
-        }
-    }
-
-    /// Keywords up to the `;`.
-    fn keywords(&mut self, is_struct: bool) -> Parsed<ReadKeywords> {
-        if !matches!(self.token, Token::Name(_)) {
-            return Ok(ReadKeywords::none());
-        }
-        let mut symbols: Vec<Symbol> = Vec::new();
-        while let Token::Name(name) = self.token {
-            if !self.is_keyword(name) {
-                self.undeclared_keyword(name);
-            } else if is_struct {
-                let diagnostic =
-                    Diagnostic::new(Code::KeywordNotAllowed, self.span, "a member of a struct takes no keywords")
-                        .help("keywords belong to the field of the class that uses the struct");
-                self.report(diagnostic);
-            } else if !symbols.contains(&name) {
-                symbols.push(name);
-                self.know_keyword(name);
-            }
-            self.advance();
-            if self.at(b',') {
-                let diagnostic = Diagnostic::new(Code::Syntax, self.span, "a comma between keywords")
-                    .help("keywords are separated by blanks");
-                return Err(self.report(diagnostic));
-            }
-        }
-        Ok(self.read_keywords(&symbols))
-    }
-
-    fn know_keyword(&mut self, name: Symbol) {
-        // Others became known when they were declared.
-        let bit = Names::historical_bit(name).unwrap_or(0);
-        if bit & !self.builder.known_historical != 0 {
-            self.builder.known_historical |= bit;
-            let text = self.names.text(name).clone();
-            self.builder.known_keywords.push((name, text));
-        }
-    }
-
-    fn read_keywords(&self, symbols: &[Symbol]) -> ReadKeywords {
-        let mut meaning = Keywords::NONE;
-        let mut all_have_bits = true;
-        for symbol in symbols {
-            let bit = Names::historical_bit(*symbol);
-            meaning |= Keywords(bit.unwrap_or(0));
-            // Declared again, a historical keyword loses its bit in the hash from here on, not its meaning.
-            all_have_bits &= bit.is_some() && !self.builder.keyword_set.contains(symbol);
-        }
-        let names: Vec<Arc<str>> = symbols.iter().map(|symbol| self.names.text(*symbol).clone()).collect();
-        let hashed = if all_have_bits {
-            HashedKeywords::Bits(meaning.0)
-        } else {
-            let mut sorted = names.clone();
-            sorted.sort();
-            HashedKeywords::Names(sorted)
-        };
-        ReadKeywords { meaning, names, hashed }
-    }
-
-    fn undeclared_keyword(&mut self, name: Symbol) {
-        let text = self.names.text(name).clone();
-        let declared = self.builder.known_keywords.iter().map(|(_, name)| &**name);
-        let hint = Self::did_you_mean(&text, HISTORICAL.into_iter().chain(declared));
-        let hint =
-            hint.unwrap_or_else(|| format!("declare it with `keyword {text};`, or remove it: a field has one name"));
-        let message = format!("`{text}` is not a declared keyword");
-        let diagnostic = Diagnostic::new(Code::UndeclaredKeyword, self.span, message).help(hint);
-        self.report(diagnostic);
-    }
-
-    fn add_field(&mut self, class: u32, new: NewField) {
+    pub(super) fn add_field(&mut self, class: u32, new: NewField) {
         let entry = &self.builder.classes[class as usize];
         let is_struct = entry.is_struct;
         if let Some((name, span)) = new.name {
-            let text = self.names.text(name).clone();
             if entry.symbol == Some(name) {
-                return self.add_constructor(class, new, &text, span);
+                return self.add_constructor(class, new, name, span);
             }
             if let Some(earlier) = entry.own_by_name.get(&name) {
+                let text = self.names.text(name);
                 let earlier = self.builder.fields[*earlier as usize].span;
                 let message = format!("two fields named `{text}`");
                 let diagnostic = Diagnostic::new(Code::DuplicateField, span, message)
@@ -517,7 +339,8 @@ impl Parser<'_> {
         }
     }
 
-    fn add_constructor(&mut self, class: u32, new: NewField, text: &str, span: Span) {
+    fn add_constructor(&mut self, class: u32, new: NewField, name: Symbol, span: Span) {
+        let text = self.names.text(name);
         let entry = &self.builder.classes[class as usize];
         if new.kind != FieldKind::Atomic {
             let kind = if entry.is_struct { "struct" } else { "class" };
@@ -551,16 +374,10 @@ impl Parser<'_> {
             kind: new.kind,
             ty: new.ty,
             default: new.default,
-            keywords: new.keywords.meaning,
-            keyword_names: new.keywords.names,
-            hashed_keywords: new.keywords.hashed,
+            keywords: new.keywords,
             parts: new.parts,
             span: new.span,
         });
         self.builder.fields.len() as u32 - 1
     }
-}
-
-fn listed(keywords: &[Arc<str>]) -> String {
-    if keywords.is_empty() { "none".to_owned() } else { keywords.join(" ") }
 }

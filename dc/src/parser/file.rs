@@ -112,7 +112,11 @@ impl Parser<'_> {
             match self.token {
                 Token::Name(name) => {
                     let bit = Names::historical_bit(name).unwrap_or(0);
-                    if self.builder.keyword_set.insert(name) && bit & self.builder.known_historical == 0 {
+                    let is_new = self.builder.keyword_set.insert(name);
+                    if is_new {
+                        self.keyword_lists.clear();
+                    }
+                    if is_new && bit & self.builder.known_historical == 0 {
                         let text = self.names.text(name).clone();
                         self.builder.known_keywords.push((name, text));
                         self.builder.known_historical |= bit;

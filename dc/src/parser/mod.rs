@@ -5,11 +5,13 @@
 
 mod class;
 mod file;
+mod keywords;
+mod molecule;
 mod parameter;
 mod switch;
 mod value;
 
-use crate::builder::Builder;
+use crate::builder::{Builder, KeywordList};
 use crate::code::Code;
 use crate::contract::Options;
 use crate::diagnostic::{Diagnostic, Diagnostics};
@@ -18,7 +20,9 @@ use crate::limits::{DEFAULT_WEIGHT_MAX, DIAGNOSTICS_MAX, NESTING_MAX, SOURCE_BYT
 use crate::literal::Literal;
 use crate::names::{Names, Symbol, Word, nearest};
 use crate::source::{Source, Span};
-use crate::types::TypeId;
+use crate::types::{Parameter, TypeId};
+use hashbrown::HashMap;
+use std::sync::Arc;
 
 /// A mistake was reported; the caller goes on where it can.
 pub(crate) struct Stop;
@@ -38,22 +42,17 @@ pub(crate) struct Parser<'a> {
     depth: u16,
     /// Bodies of classes and structs around the current token: a method may be a switch key only inside one.
     bodies: u16,
+    /// Parameters of the methods around the current token, the innermost last.
+    parameters: Vec<Parameter>,
+    /// Lists of keywords read so far, by what was mentioned in which order; void when a keyword is declared.
+    keyword_lists: HashMap<Vec<Symbol>, Arc<KeywordList>>,
+    /// The keywords of the field that is being read.
+    mentioned: Vec<Symbol>,
 }
 
 /// Reads all sources in order.
 pub(crate) fn parse(sources: &[Source], options: &Options) -> Result<Builder, Diagnostics> {
-    let mut parser = Parser {
-        options,
-        lexer: Lexer::new(0, b""),
-        names: Names::new(),
-        builder: Builder::new(),
-        diagnostics: Vec::new(),
-        token: Token::End,
-        span: Span::default(),
-        last: Span::default(),
-        depth: 0,
-        bodies: 0,
-    };
+    let mut parser = Parser::new(options, Lexer::new(0, b""));
     for (index, source) in sources.iter().enumerate() {
         if source.text.len() > SOURCE_BYTES_MAX {
             let span = Span { file: index as u32, ..Span::default() };
@@ -79,18 +78,7 @@ pub(crate) fn parse(sources: &[Source], options: &Options) -> Result<Builder, Di
 /// Reads one value that stands alone.
 pub(crate) fn parse_value(source: &Source) -> Result<Literal, Diagnostics> {
     let options = Options::default();
-    let mut parser = Parser {
-        options: &options,
-        lexer: Lexer::new(0, &source.text),
-        names: Names::new(),
-        builder: Builder::new(),
-        diagnostics: Vec::new(),
-        token: Token::End,
-        span: Span::default(),
-        last: Span::default(),
-        depth: 0,
-        bodies: 0,
-    };
+    let mut parser = Parser::new(&options, Lexer::new(0, &source.text));
     if source.text.len() > SOURCE_BYTES_MAX {
         let message = format!("a value may have {SOURCE_BYTES_MAX} bytes of text");
         parser.report(Diagnostic::new(Code::Limit, Span::default(), message));
@@ -106,6 +94,26 @@ pub(crate) fn parse_value(source: &Source) -> Result<Literal, Diagnostics> {
         }
     }
     Err(Diagnostics::new(parser.diagnostics, std::slice::from_ref(source)))
+}
+
+impl<'a> Parser<'a> {
+    fn new(options: &'a Options, lexer: Lexer<'a>) -> Self {
+        Parser {
+            options,
+            lexer,
+            names: Names::new(),
+            builder: Builder::new(),
+            diagnostics: Vec::new(),
+            token: Token::End,
+            span: Span::default(),
+            last: Span::default(),
+            depth: 0,
+            bodies: 0,
+            parameters: Vec::new(),
+            keyword_lists: HashMap::new(),
+            mentioned: Vec::new(),
+        }
+    }
 }
 
 impl Parser<'_> {

@@ -213,7 +213,7 @@ impl Parser<'_> {
 
     /// Ranges up to the closing parenthesis, the opening one being read.
     fn ranges(&mut self) -> Parsed<Vec<(Number, Number)>> {
-        let mut ranges = Vec::new();
+        let mut ranges = Vec::with_capacity(1);
         if !self.at(b')') && !self.at(b',') {
             self.range(&mut ranges)?;
         }

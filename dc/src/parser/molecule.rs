@@ -1,0 +1,119 @@
+//! Molecules: methods set at once, and what their parts must have in common (spec 3.5).
+
+use super::class::NewField;
+use super::{Parsed, Parser};
+use crate::builder::{FieldEntry, FieldKind};
+use crate::code::Code;
+use crate::diagnostic::Diagnostic;
+use crate::lexer::Token;
+use crate::names::Symbol;
+use crate::source::Span;
+use crate::types::{RecordType, Shape};
+use std::sync::Arc;
+
+impl Parser<'_> {
+    pub(super) fn molecule(&mut self, class: u32, name: Symbol, span: Span) -> Parsed<()> {
+        self.advance();
+        let mut parts: Vec<(u32, Span)> = Vec::new();
+        loop {
+            let (part, part_span) = self.name("a part of the molecule")?;
+            if let Some(field) = self.part(class, part, part_span) {
+                parts.push((field, part_span));
+            }
+            if !self.accept(b',') {
+                break;
+            }
+        }
+        if let Token::Name(name) = self.token
+            && self.is_keyword(name)
+        {
+            let diagnostic = Diagnostic::new(Code::KeywordNotAllowed, self.span, "a molecule takes no keywords")
+                .help("it has those of its parts");
+            return Err(self.report(diagnostic));
+        }
+        self.expect(b';', "after the molecule")?;
+        self.check_part_keywords(&parts);
+        let Some((first, _)) = parts.first() else { return Ok(()) };
+        let first = &self.builder.fields[*first as usize];
+        let keywords = first.keywords.clone();
+        let mut members = Vec::new();
+        for (part, _) in &parts {
+            if let Shape::Record(record) = self.builder.types.shape(self.builder.fields[*part as usize].ty) {
+                members.extend(record.members.iter().cloned());
+            }
+        }
+        let record = RecordType { class: None, name: None, members: members.into() };
+        let ty = self.builder.types.add(Shape::Record(record));
+        let ty = self.check_type(ty, span);
+        self.add_field(
+            class,
+            NewField {
+                name: Some((name, span)),
+                kind: FieldKind::Molecular,
+                ty,
+                default: None,
+                keywords,
+                parts: parts.into_iter().map(|(part, _)| part).collect(),
+                span,
+            },
+        );
+        Ok(())
+    }
+
+    fn part(&mut self, class: u32, part: Symbol, span: Span) -> Option<u32> {
+        let Some(index) = self.builder.find_field(class, part) else {
+            let text = self.names.text(part).clone();
+            let entry = &self.builder.classes[class as usize];
+            let inherited = entry.bases.iter().flat_map(|base| &self.builder.classes[*base as usize].inherited);
+            let names = entry.own.iter().chain(inherited).map(|field| &self.builder.fields[*field as usize]);
+            let names = names.filter(|field| field.kind == FieldKind::Atomic).map(|field| &*field.name);
+            let hint = Self::did_you_mean(&text, names);
+            let hint = hint.unwrap_or_else(|| "declare the method above, here or in a base".to_owned());
+            let message = format!("the molecule's part `{text}` is not declared");
+            let diagnostic = Diagnostic::new(Code::UnknownPart, span, message).help(hint);
+            self.report(diagnostic);
+            return None;
+        };
+        let field = &self.builder.fields[index as usize];
+        if field.kind == FieldKind::Atomic {
+            return Some(index);
+        }
+        let text = self.names.text(part);
+        let kind = if field.kind == FieldKind::Data { "data field" } else { "molecule" };
+        let message = format!("the {kind} `{text}` cannot be part of a molecule");
+        let diagnostic =
+            Diagnostic::new(Code::WrongPart, span, message).also(field.span, "declared here").help("only methods can");
+        self.report(diagnostic);
+        None
+    }
+
+    fn check_part_keywords(&mut self, parts: &[(u32, Span)]) {
+        let sorted = |field: &FieldEntry| {
+            let mut names: Vec<Arc<str>> = field.keywords.names.clone();
+            names.sort();
+            names
+        };
+        let Some((first, rest)) = parts.split_first() else {
+            return;
+        };
+        let first_keywords = sorted(&self.builder.fields[first.0 as usize]);
+        for (part, span) in rest {
+            let keywords = sorted(&self.builder.fields[*part as usize]);
+            if keywords != first_keywords {
+                let message = format!(
+                    "the parts of a molecule have the same keywords; this one has {}, the first {}",
+                    listed(&keywords),
+                    listed(&first_keywords)
+                );
+                let diagnostic =
+                    Diagnostic::new(Code::DifferentKeywords, *span, message).also(first.1, "the first part");
+                self.report(diagnostic);
+                return;
+            }
+        }
+    }
+}
+
+fn listed(keywords: &[Arc<str>]) -> String {
+    if keywords.is_empty() { "none".to_owned() } else { keywords.join(" ") }
+}
