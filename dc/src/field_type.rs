@@ -7,6 +7,8 @@ use crate::contract::Field;
 use crate::limits::{DEFAULT_WEIGHT_TOTAL_MAX, NESTING_MAX, SWITCH_MEMBERS_MAX};
 use crate::simple::{Simple, SimpleType};
 use crate::types::{ArrayType, Case, Parameter, RecordType, Shape, SwitchType, TypeId, Types};
+use crate::value::{Value, unpack};
+use crate::value_error::{TextPolicy, ValueError};
 use hashbrown::HashMap;
 use std::fmt::{self, Write};
 use std::str::FromStr;
@@ -47,6 +49,17 @@ impl fmt::Display for TypeTextError {
 }
 
 impl std::error::Error for TypeTextError {}
+
+impl FieldType {
+    /// Unpacks bytes that are exactly one value of this type.
+    ///
+    /// # Errors
+    ///
+    /// [`ValueError`] says where in the bytes they are no such value.
+    pub fn unpack(&self, bytes: &[u8], policy: TextPolicy) -> Result<Value, ValueError> {
+        unpack(&self.types, self.ty, "value", bytes, policy)
+    }
+}
 
 impl Field {
     /// Its type, to be compared or kept apart from the contract.
@@ -271,7 +284,7 @@ fn write_simple(simple: &SimpleType, out: &mut impl Write) -> fmt::Result {
 }
 
 /// The ranges in one order, neighbours as one, and none at all if they exclude nothing.
-fn normal_ranges(simple: &SimpleType) -> Vec<(i128, i128)> {
+pub(crate) fn normal_ranges(simple: &SimpleType) -> Vec<(i128, i128)> {
     let (least, greatest) = simple.simple.limits();
     match merged(&simple.ranges)[..] {
         [(low, high)] if low <= least && greatest <= high => Vec::new(),

@@ -11,6 +11,7 @@ use crate::literal::{Item, Literal, LiteralNode, Node};
 use crate::parser;
 use crate::simple::SimpleType;
 use crate::source::Source;
+use crate::types::{TypeId, Types};
 use crate::value_error::{TextPolicy, ValueError};
 use crate::walk::{List, Stored, Visitor, Walk};
 use std::fmt;
@@ -134,11 +135,22 @@ impl Field {
 
     /// Unpacks bytes that are exactly one value.
     pub fn unpack(&self, bytes: &[u8], policy: TextPolicy) -> Result<Value, ValueError> {
-        let mut walk = Walk::new(&self.types, self.name(), policy, Collector { open: vec![Vec::new()] });
-        walk.whole(self.ty, bytes)?;
-        let value = walk.visitor.open.pop().and_then(|mut values| values.pop());
-        Ok(value.expect("a whole value was told of"))
+        unpack(&self.types, self.ty, self.name(), bytes, policy)
     }
+}
+
+/// One value of a type, called `name` in errors.
+pub(crate) fn unpack(
+    types: &Types,
+    ty: TypeId,
+    name: &str,
+    bytes: &[u8],
+    policy: TextPolicy,
+) -> Result<Value, ValueError> {
+    let mut walk = Walk::new(types, name, policy, Collector { open: vec![Vec::new()] });
+    walk.whole(ty, bytes)?;
+    let value = walk.visitor.open.pop().and_then(|mut values| values.pop());
+    Ok(value.expect("a whole value was told of"))
 }
 
 /// Makes values of what a walk tells.

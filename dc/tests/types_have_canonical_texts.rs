@@ -2,7 +2,7 @@
 
 mod support;
 
-use donet_dc::{Contract, FieldType, Options, Source};
+use donet_dc::{Contract, FieldType, Options, Source, TextPolicy, TypeChange};
 
 fn contract(text: &str) -> Contract {
     Contract::parse(&[Source::new("types.dc", text)], &Options::default()).unwrap_or_else(|errors| panic!("{errors}"))
@@ -166,5 +166,120 @@ fn a_text_that_no_type_has_is_refused() {
     for text in wrong {
         let read = text.parse::<FieldType>();
         assert!(read.is_err(), "{text} was read as {read:?}");
+    }
+}
+
+/// What a value of the first type becomes under the second.
+fn change(old: &str, new: &str) -> TypeChange {
+    let of = |ty: &str| {
+        let contract = contract(&format!("struct S {{ int8 a; string b; }}; dclass A {{ f({ty}); }};"));
+        let text = contract.class_by_name("A").expect("declared").field_by_name("f").expect("declared").type_text();
+        // As it comes back from wherever it was kept.
+        text.parse::<FieldType>().unwrap_or_else(|error| panic!("{text}: {error}"))
+    };
+    of(old).change_to(&of(new))
+}
+
+#[test]
+fn a_widening_is_told_from_a_retype() {
+    use TypeChange::{Repacked, Retyped, Same, Widened};
+    let cases = [
+        ("int8 x", "int8 y", Same),
+        ("int16%360/10 x", "int16%180/10 x", Same),
+        ("int8 x", "int16 x", Repacked),
+        ("int8 x", "uint8 x", Retyped),
+        ("uint8 x", "int16 x", Repacked),
+        ("int16 x", "int8 x", Retyped),
+        ("int16(0-100) x", "int8 x", Repacked),
+        ("int8(0-5) x", "int8(0-9) x", Widened),
+        ("int8(0-5) x", "int8 x", Widened),
+        ("int8(0-9) x", "int8(0-5) x", Retyped),
+        ("int8(1,5) x", "int8(0-9) x", Widened),
+        ("int16/10 x", "int32/10 x", Repacked),
+        ("int16/10 x", "int32/100 x", Repacked),
+        ("int16/10 x", "int16/100 x", Retyped),
+        ("int32/100 x", "int32/10 x", Retyped),
+        ("int32/10 x", "float64 x", Repacked),
+        ("int64 x", "float64 x", Retyped),
+        ("float64 x", "int64 x", Retyped),
+        ("float64(0.0-1.0) x", "float64(0.0-2.0) x", Widened),
+        ("char x", "uint8 x", Retyped),
+        ("string(0-20) x", "string(0-40) x", Widened),
+        ("string(0-20) x", "string x", Widened),
+        ("string x", "string(0-40) x", Retyped),
+        ("string(4) x", "string(0-40) x", Repacked),
+        ("string x", "blob x", Widened),
+        ("blob x", "string x", Retyped),
+        ("blob x", "blob32 x", Repacked),
+        ("string x", "int8 x", Retyped),
+        ("int8[0-4] x", "int8[0-9] x", Widened),
+        ("int8[4] x", "int8[0-9] x", Repacked),
+        ("int8[0-9] x", "int8[0-4] x", Retyped),
+        ("int8[] x", "int16[] x", Repacked),
+        ("int8array x", "int8array x", Same),
+        ("int8array x", "int16array x", Retyped),
+        ("S x", "struct { int8 n; string(0-9) m; } x", Retyped),
+        ("struct { int8 n; string(0-9) m; }[] x", "S[] x", Widened),
+        ("S x", "struct { int8 a; } x", Retyped),
+        ("int8 x", "int8 x, int8 y", Retyped),
+        (
+            "switch (uint8 k) { case 1: int8 a; } x",
+            "switch (uint8 k) { case 1: int8 a; break; case 2: string b; } x",
+            Widened,
+        ),
+        ("switch (uint8 k) { case 1: int8 a; break; case 2: } x", "switch (uint8 k) { case 1: int8 a; } x", Retyped),
+        ("switch (uint8 k) { case 1: int8 a; } x", "switch (uint8 k) { case 1: int16 a; } x", Repacked),
+        (
+            "switch (uint8 k) { default: int8 a; } x",
+            "switch (uint8 k) { case 1: string a; break; default: int8 a; } x",
+            Retyped,
+        ),
+        ("switch (uint8 k) { case 1: int8 a; } x", "switch (uint16 k) { case 1: int8 a; } x", Retyped),
+    ];
+    for (old, new, expected) in cases {
+        assert_eq!(change(old, new), expected, "{old} to {new}");
+    }
+}
+
+/// What the kinds of change promise, held against values: bytes that pass unpack and pack.
+#[test]
+fn values_survive_the_changes_that_promise_it() {
+    let cases = [
+        ("int8(-5 - 5) x", "int8 x", "(-5)"),
+        ("int8 x, string(0-4) s", "int16 x, string s", "(-128, \"abcd\")"),
+        ("uint8[4] x", "uint16[0-9] x", "([1, 2, 3, 255])"),
+        ("int16/10 x", "int32/100 x", "(-3276.8)"),
+        ("string(3) s", "blob32 s", "(\"abc\")"),
+        (
+            "switch (uint8 k) { case 1: int8 a; } x",
+            "switch (uint8 k) { case 1: int16 a; break; case 2: } x",
+            "((1, -7))",
+        ),
+    ];
+    for (old, new, literal) in cases {
+        let parsed = |ty: &str| contract(&format!("dclass A {{ f({ty}); }};"));
+        let (old, new) = (parsed(old), parsed(new));
+        let field = |contract: &donet_dc::Contract| {
+            contract.class_by_name("A").expect("declared").field_by_name("f").expect("declared").field_type()
+        };
+        let bytes = old
+            .class_by_name("A")
+            .expect("declared")
+            .field_by_name("f")
+            .expect("declared")
+            .pack_literal(literal)
+            .expect("a value");
+        let value = field(&old).unpack(&bytes, TextPolicy::Utf8).expect("a value of the old type");
+        let new_field = new.class_by_name("A").expect("declared").field_by_name("f").expect("declared");
+        let packed = new_field.pack(&value).expect("a value of the new type");
+        assert_eq!(
+            new_field.unpack(&packed, TextPolicy::Utf8).map(|value| value.to_string().replace(".0", "")),
+            Ok(value.to_string().replace(".0", ""))
+        );
+        match field(&old).change_to(&field(&new)) {
+            TypeChange::Same | TypeChange::Widened => assert_eq!(packed, bytes, "{literal}"),
+            TypeChange::Repacked => assert_ne!(packed, bytes, "{literal}"),
+            TypeChange::Retyped => panic!("{literal} is lost"),
+        }
     }
 }
