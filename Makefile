@@ -1,6 +1,6 @@
 # The commands of this project; `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: run walkabout test test-deps bench perf help
+.PHONY: run walkabout test test-deps sim sanitize bench perf help
 
 run: ## Install what is missing, build, and start a daemon with all roles: config/dev.toml
 	@.ci/setup build
@@ -18,6 +18,15 @@ test: ## Install what is missing, build, and run all tests; those that lack a re
 
 test-deps: ## Install the real programs that some tests use
 	@.ci/setup test
+
+sim: ## Play in the simulator: SEEDS=1000 (a count), SEEDS=500..900 (a range), SEED=7 (one, with its trace)
+	@.ci/setup build
+	@[ ! -f "$$HOME/.cargo/env" ] || . "$$HOME/.cargo/env"; \
+	  DONET_SIM_SEEDS="$(SEEDS)" DONET_SIM_SEED="$(SEED)" RUST_BACKTRACE=0 \
+	  cargo test --test simulation -- --ignored --nocapture seeds_from_the_environment
+
+sanitize: ## Run the tests of the executors under the address sanitizer (needs a nightly toolchain)
+	@.ci/sanitize address
 
 bench: ## Run the benchmarks of the hot paths
 	@.ci/setup build

@@ -13,6 +13,7 @@ pub mod database_server;
 pub mod database_state_server;
 pub mod db_tool;
 pub mod event_logger;
+pub mod faults;
 pub mod message_director;
 pub mod metrics;
 pub mod outbox;

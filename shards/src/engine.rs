@@ -6,6 +6,7 @@
 
 use crate::app::{ConnectionId, Effect, Input, Shard, ShardId, Turn};
 use crate::counters::{Counters, Queues};
+use crate::faults::{Fault, seeded};
 use crate::mesh::Port;
 use crate::receive::{ReceiveBuffer, ReceivePool};
 use crate::timers::Timers;
@@ -33,6 +34,11 @@ pub(crate) struct Engine<S: Shard> {
     port: Port<S::Message>,
     /// What the sockets, timers and other threads brought since the last intake.
     arrived: VecDeque<Work<S>>,
+    /// How much of it was there when the intake began: the rest came after the counters were loaded, and waits.
+    taken_in: usize,
+    takes_in: bool,
+    /// Handlers that one turn runs.
+    budget: usize,
     /// What this turn, or the next ones if its budget is spent, have to handle, breadth first.
     work: VecDeque<Work<S>>,
     /// Effects of turns that are not committed yet, each with its turn.
@@ -51,6 +57,9 @@ impl<S: Shard> Engine<S> {
             turn: Turn::new(id, shards),
             port,
             arrived: VecDeque::new(),
+            taken_in: 0,
+            takes_in: false,
+            budget: TURN_BUDGET_HANDLERS,
             work: VecDeque::new(),
             held: VecDeque::new(),
             timers: Timers::default(),
@@ -145,19 +154,57 @@ impl<S: Shard> Engine<S> {
         }
     }
 
+    /// Makes turns shorter than [`TURN_BUDGET_HANDLERS`], for a simulated world in which that is never spent.
+    pub(crate) fn set_budget(&mut self, handlers: usize) {
+        self.budget = handlers;
+    }
+
     /// One turn. `wake` is called for each executor that has something new to take. Effects that may leave are in
     /// [`Engine::effects`] afterwards.
+    ///
+    /// The parts are there for the simulator, which lets other executors run between them: each is what another thread
+    /// may find done or not done.
     pub(crate) fn turn(&mut self, now_us: u64, wake: impl FnMut(ShardId)) {
+        let shards = self.turn.shards;
+        if self.begin_turn(now_us) {
+            for index in 0..shards {
+                self.observe(index);
+            }
+        }
+        self.handle_turn(now_us);
+        for index in 0..shards {
+            self.push(index);
+        }
+        self.commit(wake);
+    }
+
+    /// Begins a turn. Returns whether it takes in something new: then [`Engine::observe`] follows for each executor.
+    pub(crate) fn begin_turn(&mut self, now_us: u64) -> bool {
         self.turn.unread_us += self.unread_since_last_turn(now_us);
         self.turn.now_us = now_us;
         self.turn.queues = self.queues();
         // A turn that was cut short goes on with local work only: an intake before its leftovers would let an effect
         // overtake its cause.
-        if self.work.is_empty() {
+        self.takes_in = self.work.is_empty() || seeded(Fault::IntakeBeforeLeftovers);
+        if self.takes_in {
+            self.taken_in = self.arrived.len();
+            self.port.begin_intake();
+        }
+        self.takes_in
+    }
+
+    /// Loads the commit counter of an executor.
+    pub(crate) fn observe(&mut self, index: usize) {
+        self.port.observe(index);
+    }
+
+    /// Takes in, handles and emits: what only this executor can see.
+    pub(crate) fn handle_turn(&mut self, now_us: u64) {
+        if self.takes_in {
             self.intake(now_us);
         }
         let mut handled = 0;
-        while handled < TURN_BUDGET_HANDLERS {
+        while handled < self.budget {
             let Some(work) = self.work.pop_front() else { break };
             self.handle(work);
             handled += 1;
@@ -170,9 +217,18 @@ impl<S: Shard> Engine<S> {
         }
         let turn = self.port.emit(&mut self.turn.remote);
         self.held.extend(self.turn.effects.drain(..).map(|effect| (turn, effect)));
-        self.port.commit(wake);
+    }
+
+    /// Pushes what an executor is sent, as far as its ring has room.
+    pub(crate) fn push(&mut self, index: usize) {
+        self.port.push(index);
+    }
+
+    /// Commits what is in the rings whole.
+    pub(crate) fn commit(&mut self, wake: impl FnMut(ShardId)) {
+        self.port.publish(wake);
         self.turn.counters.clogged_turns += u64::from(self.port.is_clogged());
-        self.last_turn = (now_us, self.port.is_clogged());
+        self.last_turn = (self.turn.now_us, self.port.is_clogged());
     }
 
     /// For how long the sources were not read since the last turn. A timer that comes very late says that nothing ran: it
@@ -190,7 +246,7 @@ impl<S: Shard> Engine<S> {
 
     /// Effects whose turn is committed, in order. Bytes leave only after the turn that made them (rule 5).
     pub(crate) fn effects(&mut self) -> impl Iterator<Item = Effect> {
-        let committed = self.port.committed();
+        let committed = if seeded(Fault::SocketsBeforeCommit) { u64::MAX } else { self.port.committed() };
         let ready = self.held.iter().take_while(|(turn, _)| *turn <= committed).count();
         self.held.drain(..ready).map(|(_, effect)| effect)
     }
@@ -198,12 +254,16 @@ impl<S: Shard> Engine<S> {
     fn intake(&mut self, now_us: u64) {
         // The sockets have been read by now: `arrived` is what they brought. Messages are taken and handled first.
         let Self { port, work, turn: Turn { counters, .. }, .. } = self;
-        port.take(|from, message| {
+        let leftovers = work.len();
+        port.take_observed(|from, message| {
             counters.messages_taken += 1;
             work.push_back(Work::Message(from, message));
         });
+        if seeded(Fault::IntakeBeforeLeftovers) {
+            work.rotate_left(leftovers);
+        }
         if self.accepts_input() {
-            self.work.append(&mut self.arrived);
+            self.work.extend(self.arrived.drain(..self.taken_in));
             while let Some(timer) = self.timers.pop_due(now_us) {
                 self.work.push_back(Work::Input(Input::Timer(timer)));
             }
@@ -277,6 +337,11 @@ impl<S: Shard> Engine<S> {
     /// What must take effect before the next handler, not at the end of the turn.
     fn after_handler(&mut self) {
         let from = self.turn.shard;
+        if seeded(Fault::DepthFirstLocal) {
+            for message in self.turn.local.drain(..).rev() {
+                self.work.push_front(Work::Message(from, message));
+            }
+        }
         self.work.extend(self.turn.local.drain(..).map(|message| Work::Message(from, message)));
         for (connection, flow) in self.turn.flow.drain(..) {
             use crate::app::Flow;

@@ -7,11 +7,17 @@
 mod app;
 mod counters;
 mod engine;
+pub mod faults;
 pub mod mesh;
+#[cfg(test)]
+mod mesh_tests;
 pub mod placement;
 mod receive;
 pub mod runtime;
 pub mod sim;
+#[cfg(test)]
+mod sim_teeth;
+mod sync;
 mod timers;
 
 pub use app::{

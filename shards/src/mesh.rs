@@ -10,11 +10,11 @@
 //! to stop reading its sources, never its rings. An executor that waited for room inside a handler would deadlock.
 
 use crate::ShardId;
-use rtrb::{Consumer, Producer, RingBuffer};
+use crate::faults::{Fault, seeded};
+use crate::sync::{AtomicU64, Consumer, Ordering, Producer, PushError, RingBuffer, fence};
 use smallvec::SmallVec;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 /// Batches that one ring holds. A turn pushes at most one batch to a ring, so this is how many turns an executor may
 /// be ahead of another before its sources are paused; memory is bounded by turns times their work budget.
@@ -46,6 +46,9 @@ pub struct Port<M> {
     waiting: Vec<VecDeque<Batch<M>>>,
     /// The last turn seen of every executor; the dependency vector of what this one sends.
     seen: SmallVec<[u64; 8]>,
+    /// With [`Fault::VectorBeforeCounters`]: what had been seen when the last intake began.
+    #[cfg(any(test, feature = "faults"))]
+    sampled: SmallVec<[u64; 8]>,
     /// The number of this executor's last turn that emitted.
     turn: u64,
     committed: u64,
@@ -70,6 +73,8 @@ pub fn ports<M>(shards: usize, batches: usize) -> Vec<Port<M>> {
             incoming: (0..shards).map(|_| None).collect(),
             waiting: (0..shards).map(|_| VecDeque::new()).collect(),
             seen: SmallVec::from_elem(0, shards),
+            #[cfg(any(test, feature = "faults"))]
+            sampled: SmallVec::from_elem(0, shards),
             turn: 0,
             committed: 0,
             pushed: vec![false; shards],
@@ -91,18 +96,36 @@ impl<M> Port<M> {
     ///
     /// Call it after the sockets of this turn have been read and before what they brought is handled: with the fence
     /// it covers cause and effect that run through a peer outside (rule 5).
-    pub fn take(&mut self, mut handle: impl FnMut(ShardId, M)) {
-        fence(Ordering::SeqCst);
-        for (index, counter) in self.commits.iter().enumerate() {
-            if index != self.shard.index() {
-                let committed = counter.0.load(Ordering::Acquire);
-                self.seen[index] = self.seen[index].max(committed);
-            }
+    pub fn take(&mut self, handle: impl FnMut(ShardId, M)) {
+        self.begin_intake();
+        for index in 0..self.seen.len() {
+            self.observe(index);
         }
+        self.take_observed(handle);
+    }
+
+    /// First step of [`Port::take`]; the simulator takes them one by one, and lets others run in between.
+    pub(crate) fn begin_intake(&mut self) {
+        #[cfg(any(test, feature = "faults"))]
+        self.sampled.clone_from(&self.seen);
+        fence(Ordering::SeqCst);
+    }
+
+    /// Loads one executor's commit counter.
+    pub(crate) fn observe(&mut self, index: usize) {
+        if index != self.shard.index() {
+            let committed = self.commits[index].0.load(Ordering::Acquire);
+            self.seen[index] = self.seen[index].max(committed);
+        }
+    }
+
+    /// Last step of [`Port::take`]: takes what the loaded counters say is committed.
+    pub(crate) fn take_observed(&mut self, mut handle: impl FnMut(ShardId, M)) {
+        let committed = |seen: u64| if seeded(Fault::NoCommitCounter) { u64::MAX } else { seen };
         // Each entry: a ring and the turn up to which it must be handled. A batch's dependencies go on top of it.
         let mut pending: SmallVec<[(usize, u64); 16]> = (0..self.seen.len())
             .filter(|&index| index != self.shard.index())
-            .map(|index| (index, self.seen[index]))
+            .map(|index| (index, committed(self.seen[index])))
             .collect();
         while let Some(&(from, up_to)) = pending.last() {
             let ring = self.incoming[from].as_ref().expect("only other executors are pending");
@@ -113,7 +136,7 @@ impl<M> Port<M> {
             };
             let mut dependency = None;
             for (index, &turn) in batch.seen.iter().enumerate() {
-                if index == self.shard.index() || index == from {
+                if index == self.shard.index() || index == from || seeded(Fault::NoDependencyVectors) {
                     continue;
                 }
                 let ring = self.incoming[index].as_ref().expect("every other executor has a ring");
@@ -146,32 +169,56 @@ impl<M> Port<M> {
             self.turn += 1;
             let turn = self.turn;
             self.seen[self.shard.index()] = turn;
+            let seen = self.vector();
             for (waiting, messages) in self.waiting.iter_mut().zip(remote) {
                 if !messages.is_empty() {
                     let messages = std::mem::take(messages);
-                    waiting.push_back(Batch { turn, seen: self.seen.clone(), messages });
+                    waiting.push_back(Batch { turn, seen: seen.clone(), messages });
                 }
             }
         }
         self.turn
     }
 
+    /// What a batch of this turn depends on.
+    fn vector(&self) -> SmallVec<[u64; 8]> {
+        #[cfg(any(test, feature = "faults"))]
+        if seeded(Fault::VectorBeforeCounters) {
+            return self.sampled.clone();
+        }
+        self.seen.clone()
+    }
+
     /// Pushes what waits as far as the rings have room, and commits every turn that is in them whole. Gives each
     /// executor that has something new to `wake`, after the commit.
-    pub fn commit(&mut self, mut wake: impl FnMut(ShardId)) {
-        let mut committable = self.turn;
+    pub fn commit(&mut self, wake: impl FnMut(ShardId)) {
         for index in 0..self.waiting.len() {
-            let Some(ring) = self.outgoing[index].as_mut() else { continue };
-            while let Some(batch) = self.waiting[index].pop_front() {
-                match ring.push(batch) {
-                    Ok(()) => self.pushed[index] = true,
-                    Err(rtrb::PushError::Full(batch)) => {
-                        self.waiting[index].push_front(batch);
-                        break;
-                    }
+            self.push(index);
+        }
+        self.publish(wake);
+    }
+
+    /// First step of [`Port::commit`], for one destination.
+    pub(crate) fn push(&mut self, index: usize) {
+        let Some(ring) = self.outgoing[index].as_mut() else { return };
+        while let Some(batch) = self.waiting[index].pop_front() {
+            match ring.push(batch) {
+                Ok(()) => self.pushed[index] = true,
+                Err(PushError::Full(batch)) => {
+                    self.waiting[index].push_front(batch);
+                    break;
                 }
             }
-            if let Some(batch) = self.waiting[index].front() {
+        }
+    }
+
+    /// Last step of [`Port::commit`]: tells of every turn that is in the rings whole.
+    pub(crate) fn publish(&mut self, mut wake: impl FnMut(ShardId)) {
+        let mut committable = self.turn;
+        for waiting in &self.waiting {
+            if let Some(batch) = waiting.front()
+                && !seeded(Fault::CommitDespiteOverflow)
+            {
                 committable = committable.min(batch.turn - 1);
             }
         }
@@ -180,7 +227,7 @@ impl<M> Port<M> {
             self.committed = committable;
             self.commits[self.shard.index()].0.store(committable, Ordering::Release);
         }
-        // Pairs with the fence of `take`, and orders the commit before any byte that leaves for a socket.
+        // Pairs with the fence of `begin_intake`, and orders the commit before any byte that leaves for a socket.
         fence(Ordering::SeqCst);
         if advanced {
             // While something still waits, a later commit may concern the same destinations: they stay marked.
@@ -236,85 +283,7 @@ impl<M> Port<M> {
         self.incoming.iter().enumerate().any(|(index, ring)| {
             let Some(ring) = ring else { return false };
             let committed = self.commits[index].0.load(Ordering::Acquire);
-            ring.peek().is_ok_and(|front| front.turn <= committed)
+            ring.peek().is_ok_and(|front| front.turn <= committed || seeded(Fault::NoCommitCounter))
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn take_all<M>(port: &mut Port<M>) -> Vec<(u16, M)> {
-        let mut taken = Vec::new();
-        port.take(|from, message| taken.push((from.0, message)));
-        taken
-    }
-
-    fn send<M>(port: &mut Port<M>, to: usize, message: M) {
-        let mut remote: Vec<Vec<M>> = (0..port.waiting.len()).map(|_| Vec::new()).collect();
-        remote[to].push(message);
-        port.emit(&mut remote);
-    }
-
-    #[test]
-    fn an_effect_waits_for_its_cause() {
-        let mut ports = ports::<&str>(3, 4);
-        // 0 sends "cause" to 2, then to 1; 1 answers with "effect" to 2. Ring 1→2 is looked at with only 1's counter
-        // news at hand, yet the cause comes first.
-        let mut remote = vec![vec![], vec!["go"], vec!["cause"]];
-        ports[0].emit(&mut remote);
-        ports[0].commit(|_| ());
-        assert_eq!(take_all(&mut ports[1]), [(0, "go")]);
-        send(&mut ports[1], 2, "effect");
-        ports[1].commit(|_| ());
-        assert_eq!(take_all(&mut ports[2]), [(0, "cause"), (1, "effect")]);
-    }
-
-    #[test]
-    fn the_rings_are_searched_for_causes_in_either_direction() {
-        let mut ports = ports::<&str>(3, 4);
-        // The same with the executor of the higher number as the cause.
-        let mut remote = vec![vec!["cause"], vec!["go"], vec![]];
-        ports[2].emit(&mut remote);
-        ports[2].commit(|_| ());
-        assert_eq!(take_all(&mut ports[1]), [(2, "go")]);
-        send(&mut ports[1], 0, "effect");
-        ports[1].commit(|_| ());
-        assert_eq!(take_all(&mut ports[0]), [(2, "cause"), (1, "effect")]);
-    }
-
-    #[test]
-    fn nothing_of_a_turn_is_visible_until_all_of_it_fits() {
-        let mut ports = ports::<&str>(3, 1);
-        send(&mut ports[0], 1, "fills the ring");
-        ports[0].commit(|_| ());
-        let mut remote = vec![vec![], vec!["waits"], vec!["fits"]];
-        ports[0].emit(&mut remote);
-        ports[0].commit(|_| ());
-        assert!(ports[0].is_clogged());
-        assert_eq!(take_all(&mut ports[2]), [], "the turn is not committed");
-        assert_eq!(take_all(&mut ports[1]), [(0, "fills the ring")]);
-        let mut woken = Vec::new();
-        ports[0].commit(|shard| woken.push(shard.0));
-        assert_eq!(woken, [1, 2], "what was pushed before is committed only now");
-        assert!(!ports[0].is_clogged());
-        assert_eq!(take_all(&mut ports[2]), [(0, "fits")]);
-        assert_eq!(take_all(&mut ports[1]), [(0, "waits")]);
-    }
-
-    #[test]
-    fn batches_of_one_pair_keep_their_order_through_a_full_ring() {
-        let mut ports = ports::<u32>(2, 2);
-        for number in 0..10 {
-            send(&mut ports[0], 1, number);
-            ports[0].commit(|_| ());
-        }
-        let mut taken = Vec::new();
-        while taken.len() < 10 {
-            taken.extend(take_all(&mut ports[1]).into_iter().map(|(_, number)| number));
-            ports[0].commit(|_| ());
-        }
-        assert_eq!(taken, (0..10).collect::<Vec<_>>());
     }
 }

@@ -76,6 +76,7 @@ impl Session {
             backlog: Vec::new(),
             buffered_bytes: 0,
             is_paced: false,
+            in_effect: false,
             passed: 0,
             requests: SmallVec::new(),
         };
@@ -95,6 +96,10 @@ impl Session {
             return Ok(());
         };
         let parent = operation.parent;
+        self.interests.forget_held(context);
+        let Some(operation) = self.interests.operations.get_mut(&context) else { return Ok(()) };
+        operation.in_effect = true;
+        let operation = &*operation;
         let is_open = |zone: &Zone| self.interests.opening.get(&location_channel(parent, *zone)) == Some(&context);
         let zones: Vec<Zone> = operation.zones.iter().copied().filter(is_open).collect();
         if zones.is_empty() {

@@ -4,6 +4,7 @@
 use super::objects::Location;
 use super::settings::{Agent, MAX_REQUESTS};
 use super::visibility::{Entry, ObjectEvent};
+use crate::faults::{Fault, seeded};
 use crate::reason::Reason;
 use crate::wire::{Channel, Doid, Zone, location_channel};
 use hashbrown::HashMap;
@@ -77,6 +78,8 @@ pub(super) struct Operation {
     pub(super) buffered_bytes: usize,
     /// It is complete, and its entries leave as the client takes them.
     pub(super) is_paced: bool,
+    /// Its subscriptions are acknowledged by every executor.
+    pub(super) in_effect: bool,
     /// So many places of the snapshot have been looked at by then.
     pub(super) passed: usize,
     /// The requests that wait for it.
@@ -218,6 +221,13 @@ impl Interests {
         self.pending.retain(|_, pending| !is_closed(pending.location));
     }
 
+    /// Whether a location is being opened and the subscription to it is not in effect everywhere: what is sent there may
+    /// be missed.
+    pub(super) fn may_miss(&self, location: Location) -> bool {
+        let operation = self.opening.get(&location.channel()).and_then(|context| self.operations.get(context));
+        operation.is_some_and(|operation| !operation.in_effect)
+    }
+
     /// Holds an entry back in the backlog of the operation that is opening its location: it is not counted.
     pub(super) fn hold_entry(&mut self, entry: &Entry) {
         let Some(&context) = self.opening.get(&entry.location.channel()) else { return };
@@ -253,6 +263,18 @@ impl Interests {
         operation.backlog.push(Some(event.clone()));
     }
 
+    /// Forgets what an operation has held back so far. Before its subscriptions are in effect everywhere, something may
+    /// come that was sent when an earlier subscription to the same zone was, and what followed it may have been missed in
+    /// between; who is there is in the snapshot.
+    pub(super) fn forget_held(&mut self, context: u32) {
+        let Some(operation) = self.operations.get_mut(&context) else { return };
+        if !operation.backlog.is_empty() {
+            operation.backlog.clear();
+            self.buffered_bytes -= std::mem::take(&mut operation.buffered_bytes);
+            self.pending.retain(|_, pending| pending.operation != context);
+        }
+    }
+
     /// Takes an entry into the snapshot of a running operation, unless its zone has been closed meanwhile; it replaces
     /// whatever was held back of the object (design §3 rule 8).
     pub(super) fn hold_snapshot(&mut self, context: u32, entry: &Entry) {
@@ -265,7 +287,7 @@ impl Interests {
         let pending = Pending {
             operation: context,
             snapshot: Some(operation.snapshot.len()),
-            backlog_from: operation.backlog.len(),
+            backlog_from: if seeded(Fault::BacklogNotReplaced) { 0 } else { operation.backlog.len() },
             location: entry.location,
         };
         self.pending.insert(entry.doid, pending);

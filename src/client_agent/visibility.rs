@@ -183,7 +183,10 @@ impl Session {
             return Ok(());
         }
         let is_session_object = self.objects.is_session_object(doid);
-        if !is_visible || self.interests.covers(to) || (is_session_object && is_owned) {
+        // Where updates may be missed it leaves the view until the snapshot has it again: a gap that nobody notices would
+        // be worse. (A session object stays: the client would be ejected for what it did not do.)
+        let is_covered = self.interests.covers(to) && (is_session_object || !self.interests.may_miss(to));
+        if !is_visible || is_covered || (is_session_object && is_owned) {
             self.write(frame.clone(), out);
         } else if is_session_object {
             let text = format!("session object {doid} has left the open zones");

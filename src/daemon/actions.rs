@@ -3,6 +3,7 @@
 use super::transports::Then;
 use super::upstream::{UPSTREAM, UPSTREAM_HOME};
 use super::{Daemon, Message, Owner};
+use crate::faults::{Fault, seeded};
 use crate::message_director::{Changes, PostRemoveError, ShardSet, UpstreamNews};
 use crate::outbox::{Action, Participant};
 use crate::wire::{Channel, Datagram};
@@ -40,7 +41,10 @@ impl Daemon {
                 self.apply(changes, turn);
             }
             Action::AwaitSubscriptions { participant, token } => {
-                let changes = self.router.subscriptions.await_effect(participant, token);
+                let mut changes = self.router.subscriptions.await_effect(participant, token);
+                if seeded(Fault::QueryBeforeAcknowledgement) {
+                    changes.effective = vec![(participant, token)];
+                }
                 self.apply(changes, turn);
             }
             Action::UnsubscribeAll { participant } => {
@@ -117,7 +121,10 @@ impl Daemon {
         }
         for shard in destinations.iter() {
             self.outbox.metrics.datagrams_crossed += u64::from(shard != own);
-            turn.send(shard, Message::Deliver { from, datagram: datagram.clone(), source });
+            let copies = if seeded(Fault::DeliverTwice) && shard != own { datagram.recipients().len() } else { 1 };
+            for _ in 0..copies {
+                turn.send(shard, Message::Deliver { from, datagram: datagram.clone(), source });
+            }
         }
         destinations
     }
@@ -158,8 +165,12 @@ impl Daemon {
 
     /// Routes what a participant had registered for its end; then the upstream Message Director forgets it (§2.6).
     pub(super) fn fire_post_removes(&mut self, participant: Participant, turn: &mut Turn<Self>) {
+        let mut fired: Vec<_> = self.post_removes.fire(participant).collect();
+        if seeded(Fault::LosePostRemove) {
+            fired.pop();
+        }
         let mut keys: Vec<Channel> = Vec::new();
-        for (key, body) in self.post_removes.fire(participant) {
+        for (key, body) in fired {
             if !keys.contains(&key) {
                 keys.push(key);
             }

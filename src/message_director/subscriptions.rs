@@ -6,9 +6,10 @@ use super::homes::Homes;
 use super::interval_map::IntervalMap;
 use super::shard_set::ShardSet;
 use super::upstream::{Reached, UpstreamNews};
+use crate::faults::{Fault, seeded};
 use crate::outbox::Participant;
 use crate::wire::Channel;
-use donet_shards::ShardId;
+use donet_shards::{ShardId, shard_of};
 use hashbrown::{HashMap, HashSet};
 use smallvec::SmallVec;
 use std::collections::{BTreeSet, VecDeque};
@@ -208,10 +209,11 @@ impl Subscriptions {
     /// Ends the coverage of `first..=last`, individual subscriptions inside it included (§2.3, 9003).
     pub fn unsubscribe_range(&mut self, participant: Participant, first: Channel, last: Channel) -> Changes {
         let mut changes = Changes::default();
-        let inside: Vec<Channel> = match self.participants.get_mut(&participant) {
+        let mut inside: Vec<Channel> = match self.participants.get_mut(&participant) {
             Some(entry) => entry.channels.extract_if(|channel| (first..=last).contains(channel)).collect(),
             None => Vec::new(),
         };
+        inside.sort_unstable(); // Nothing may depend on the order of a hash table: simulated runs repeat.
         let mut last_ones = Vec::new();
         for channel in inside {
             if self.drop_channel(participant, channel, &mut changes) {
@@ -324,10 +326,29 @@ impl Subscriptions {
     fn announce(&mut self, span: Span, participant: Participant, changes: &mut Changes) -> u64 {
         self.next_announcement += 1;
         let announcement = self.next_announcement;
-        self.announcements.insert(announcement, Announcement { span, missing: self.others, waiting: SmallVec::new() });
-        self.wait_for(participant, announcement);
+        let missing = self.acknowledges(span);
+        if !missing.is_empty() {
+            self.announcements.insert(announcement, Announcement { span, missing, waiting: SmallVec::new() });
+            self.wait_for(participant, announcement);
+        }
         changes.news.push(SubscriptionNews::Announced { span, announcement });
         announcement
+    }
+
+    /// Who must have acknowledged an announcement before it counts: everybody else.
+    fn acknowledges(&self, span: Span) -> ShardSet {
+        if seeded(Fault::NoAcknowledgement) {
+            return ShardSet::default();
+        }
+        if let Span::Channel(channel) = span
+            && channel >> 32 != 0
+            && seeded(Fault::AcknowledgementOfParentOnly)
+        {
+            let mut parent = ShardSet::default();
+            parent.insert(shard_of(channel >> 32, self.others.iter().count() + 1));
+            return parent.without(self.shard);
+        }
+        self.others
     }
 
     fn wait_for(&mut self, participant: Participant, announcement: u64) {

@@ -1,6 +1,7 @@
 //! One executor thread: its loop of turns, and how it sleeps.
 
-use super::injector::{Doorbell, Injector};
+use super::doorbell::Doorbell;
+use super::injector::Injector;
 use super::sockets::{Connection, accept};
 use crate::app::{ConnectionId, Input, ListenerId, MAX_SHARDS, Shard, ShardId};
 use crate::counters::SLOW_TURN_US;

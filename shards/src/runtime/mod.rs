@@ -2,6 +2,7 @@
 //!
 //! Decides where executors run, how they sleep and wake, and how they end. Handlers never see any of it.
 
+mod doorbell;
 mod executor;
 mod injector;
 mod sockets;

@@ -1,0 +1,79 @@
+//! The mesh by itself.
+
+use crate::mesh::{Port, ports};
+
+fn take_all<M>(port: &mut Port<M>) -> Vec<(u16, M)> {
+    let mut taken = Vec::new();
+    port.take(|from, message| taken.push((from.0, message)));
+    taken
+}
+
+/// More executors than any of these tests has.
+const MOST: usize = 3;
+
+fn send<M>(port: &mut Port<M>, to: usize, message: M) {
+    let mut remote: Vec<Vec<M>> = (0..MOST).map(|_| Vec::new()).collect();
+    remote[to].push(message);
+    port.emit(&mut remote);
+}
+
+#[test]
+fn an_effect_waits_for_its_cause() {
+    let mut ports = ports::<&str>(3, 4);
+    // 0 sends "cause" to 2, then to 1; 1 answers with "effect" to 2. Ring 1→2 is looked at with only 1's counter
+    // news at hand, yet the cause comes first.
+    let mut remote = vec![vec![], vec!["go"], vec!["cause"]];
+    ports[0].emit(&mut remote);
+    ports[0].commit(|_| ());
+    assert_eq!(take_all(&mut ports[1]), [(0, "go")]);
+    send(&mut ports[1], 2, "effect");
+    ports[1].commit(|_| ());
+    assert_eq!(take_all(&mut ports[2]), [(0, "cause"), (1, "effect")]);
+}
+
+#[test]
+fn the_rings_are_searched_for_causes_in_either_direction() {
+    let mut ports = ports::<&str>(3, 4);
+    // The same with the executor of the higher number as the cause.
+    let mut remote = vec![vec!["cause"], vec!["go"], vec![]];
+    ports[2].emit(&mut remote);
+    ports[2].commit(|_| ());
+    assert_eq!(take_all(&mut ports[1]), [(2, "go")]);
+    send(&mut ports[1], 0, "effect");
+    ports[1].commit(|_| ());
+    assert_eq!(take_all(&mut ports[0]), [(2, "cause"), (1, "effect")]);
+}
+
+#[test]
+fn nothing_of_a_turn_is_visible_until_all_of_it_fits() {
+    let mut ports = ports::<&str>(3, 1);
+    send(&mut ports[0], 1, "fills the ring");
+    ports[0].commit(|_| ());
+    let mut remote = vec![vec![], vec!["waits"], vec!["fits"]];
+    ports[0].emit(&mut remote);
+    ports[0].commit(|_| ());
+    assert!(ports[0].is_clogged());
+    assert_eq!(take_all(&mut ports[2]), [], "the turn is not committed");
+    assert_eq!(take_all(&mut ports[1]), [(0, "fills the ring")]);
+    let mut woken = Vec::new();
+    ports[0].commit(|shard| woken.push(shard.0));
+    assert_eq!(woken, [1, 2], "what was pushed before is committed only now");
+    assert!(!ports[0].is_clogged());
+    assert_eq!(take_all(&mut ports[2]), [(0, "fits")]);
+    assert_eq!(take_all(&mut ports[1]), [(0, "waits")]);
+}
+
+#[test]
+fn batches_of_one_pair_keep_their_order_through_a_full_ring() {
+    let mut ports = ports::<u32>(2, 2);
+    for number in 0..10 {
+        send(&mut ports[0], 1, number);
+        ports[0].commit(|_| ());
+    }
+    let mut taken = Vec::new();
+    while taken.len() < 10 {
+        taken.extend(take_all(&mut ports[1]).into_iter().map(|(_, number)| number));
+        ports[0].commit(|_| ());
+    }
+    assert_eq!(taken, (0..10).collect::<Vec<_>>());
+}

@@ -1,0 +1,53 @@
+//! Rules of the daemon that a test can break on purpose, to show that the simulator notices (design §3).
+//!
+//! The switch exists with the feature `faults` only. In every other build [`seeded`] is a constant that the compiler
+//! takes out. The rules of the mesh have theirs in `donet_shards::faults`.
+
+/// One broken rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Nobody waits until the other executors know of a subscription (rule 7).
+    NoAcknowledgement,
+    /// The acknowledgement of the executor that owns the parent is taken for that of all (rule 7).
+    AcknowledgementOfParentOnly,
+    /// A session asks the parent before its subscriptions are acknowledged (rule 7).
+    QueryBeforeAcknowledgement,
+    /// Another executor gets one copy of a datagram for each recipient (rule 6, G3).
+    DeliverTwice,
+    /// The last post-remove of a participant is forgotten.
+    LosePostRemove,
+    /// What was held back of an object stays although a snapshot entry has come (rule 8).
+    BacklogNotReplaced,
+}
+
+#[cfg(feature = "faults")]
+mod switch {
+    use super::Fault;
+    use std::cell::Cell;
+
+    thread_local! {
+        static SEEDED: Cell<Option<Fault>> = const { Cell::new(None) };
+    }
+
+    /// Breaks a rule on this thread, or with `None` no more.
+    pub fn seed(fault: Option<Fault>) {
+        SEEDED.set(fault);
+    }
+
+    #[inline]
+    pub(crate) fn seeded(fault: Fault) -> bool {
+        SEEDED.get() == Some(fault)
+    }
+}
+
+#[cfg(feature = "faults")]
+pub use switch::seed;
+#[cfg(feature = "faults")]
+pub(crate) use switch::seeded;
+
+/// Whether the rule is broken: never.
+#[cfg(not(feature = "faults"))]
+#[inline(always)]
+pub(crate) const fn seeded(_: Fault) -> bool {
+    false
+}

@@ -1,0 +1,82 @@
+//! The simulator finds every rule that is broken on purpose in whole daemons (design §3), and the same seeds pass when it is
+//! not. The rules of the mesh have such tests of their own in `shards`, on an application that notices more of them: a
+//! daemon's traffic meets most of them too rarely.
+//!
+//! Built with the feature `faults` only: `cargo nextest run --features faults --test simulation_teeth`.
+
+#[path = "simulation/bus.rs"]
+mod bus;
+#[path = "simulation/contract.rs"]
+mod contract;
+#[path = "simulation/play.rs"]
+mod play;
+#[path = "simulation/queries.rs"]
+mod queries;
+#[path = "simulation/runner.rs"]
+#[allow(dead_code, reason = "the seeds are played by the other test")]
+mod runner;
+#[path = "simulation/view.rs"]
+mod view;
+#[path = "simulation/wire.rs"]
+mod wire;
+
+use donet::faults::{Fault, seed as seed_in_daemon};
+use donet_shards::faults::{Fault as MeshFault, seed as seed_in_mesh};
+use play::shape_of;
+use runner::outcome;
+
+/// The most seeds that a fault may take to be found; where one executor cannot show it, every fifth does nothing.
+const SEEDS_MAX: u64 = 400;
+
+/// Plays seeds until one finds the fault; that seed, and those before it, must pass without it.
+fn is_found(break_it: impl Fn(bool)) {
+    // A broken world may panic: what it says is the outcome, not noise of this test.
+    std::panic::set_hook(Box::new(|_| ()));
+    break_it(true);
+    let found = (0..SEEDS_MAX).find_map(|seed| outcome(seed, shape_of(seed)).err().map(|error| (seed, error)));
+    break_it(false);
+    let _ = std::panic::take_hook();
+    let Some((found, error)) = found else { panic!("none of {SEEDS_MAX} seeds noticed") };
+    println!("seed {found} finds it: {error}");
+    for seed in 0..=found {
+        assert_eq!(outcome(seed, shape_of(seed)), Ok(()), "seed {seed}, with every rule kept");
+    }
+}
+
+fn daemon(fault: Fault) {
+    is_found(|broken| seed_in_daemon(broken.then_some(fault)));
+}
+
+fn mesh(fault: MeshFault) {
+    is_found(|broken| seed_in_mesh(broken.then_some(fault)));
+}
+
+#[test]
+fn no_acknowledgement_of_subscriptions_is_found() {
+    daemon(Fault::NoAcknowledgement);
+}
+
+#[test]
+fn a_query_before_the_acknowledgement_is_found() {
+    daemon(Fault::QueryBeforeAcknowledgement);
+}
+
+#[test]
+fn a_delivery_for_each_recipient_is_found() {
+    daemon(Fault::DeliverTwice);
+}
+
+#[test]
+fn a_lost_post_remove_is_found() {
+    daemon(Fault::LosePostRemove);
+}
+
+#[test]
+fn buffered_updates_that_the_snapshot_does_not_replace_are_found() {
+    daemon(Fault::BacklogNotReplaced);
+}
+
+#[test]
+fn an_intake_before_local_leftovers_is_found() {
+    mesh(MeshFault::IntakeBeforeLeftovers);
+}
