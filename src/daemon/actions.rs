@@ -165,7 +165,7 @@ impl Daemon {
 
     /// Routes what a participant had registered for its end; then the upstream Message Director forgets it (§2.6).
     pub(super) fn fire_post_removes(&mut self, participant: Participant, turn: &mut Turn<Self>) {
-        let mut fired: Vec<_> = self.post_removes.fire(participant).collect();
+        let mut fired = self.post_removes.fire(participant);
         if seeded(Fault::LosePostRemove) {
             fired.pop();
         }
