@@ -201,6 +201,11 @@ impl<M> Port<M> {
     /// First step of [`Port::commit`], for one destination.
     pub(crate) fn push(&mut self, index: usize) {
         let Some(ring) = self.outgoing[index].as_mut() else { return };
+        if ring.is_abandoned() {
+            // That executor has ended. What is for it would wait for ever, and this one's sources, its end included, with it.
+            self.waiting[index].clear();
+            return;
+        }
         while let Some(batch) = self.waiting[index].pop_front() {
             match ring.push(batch) {
                 Ok(()) => self.pushed[index] = true,
@@ -263,10 +268,9 @@ impl<M> Port<M> {
 
     /// Whether something that waits would fit now.
     pub fn can_push(&self) -> bool {
-        self.waiting
-            .iter()
-            .zip(&self.outgoing)
-            .any(|(waiting, ring)| !waiting.is_empty() && ring.as_ref().is_some_and(|ring| ring.slots() > 0))
+        self.waiting.iter().zip(&self.outgoing).any(|(waiting, ring)| {
+            !waiting.is_empty() && ring.as_ref().is_some_and(|ring| ring.slots() > 0 || ring.is_abandoned())
+        })
     }
 
     /// The executors from which batches were taken since the last call: their rings have room.

@@ -77,3 +77,17 @@ fn batches_of_one_pair_keep_their_order_through_a_full_ring() {
     }
     assert_eq!(taken, (0..10).collect::<Vec<_>>());
 }
+
+#[test]
+fn an_executor_that_has_ended_clogs_nobody() {
+    let mut ports = ports::<u32>(2, 1);
+    for number in 0..3 {
+        send(&mut ports[0], 1, number);
+        ports[0].commit(|_| ());
+    }
+    assert!(ports[0].is_clogged() && !ports[0].can_push());
+    ports.pop();
+    assert!(ports[0].can_push(), "a turn is due");
+    ports[0].commit(|_| ());
+    assert!(!ports[0].is_clogged());
+}

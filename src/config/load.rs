@@ -268,7 +268,8 @@ fn admin(table: Option<Table<'_>>) -> Option<Admin> {
     let (mut bind, mut token) = (None, None);
     if let Some(mut table) = table {
         bind = table.address("bind", ADMIN_PORT, Use::Listen).map(Spanned::into_inner);
-        token = table.text("token");
+        // As dev.toml shows it: none.
+        token = table.text("token").filter(|token| !token.get_ref().is_empty());
         if let Some(short) = token.as_ref().filter(|token| token.get_ref().len() < TOKEN_BYTES_MIN) {
             let wrong = format!("`token` in {} is too short to keep anybody out", table.name);
             table.faults.push(

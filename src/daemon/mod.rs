@@ -78,6 +78,7 @@ pub struct Daemon {
     links: Links,
     transports: Transports,
     has_upstream: bool,
+    is_ending: bool,
     /// On the executor that owns the link.
     upstream: Option<Upstream>,
     back_pressure: BackPressure,
@@ -105,6 +106,7 @@ impl Daemon {
         outbox.has_upstream = has_upstream;
         Self {
             has_upstream,
+            is_ending: false,
             upstream: director
                 .filter(|_| shard == UPSTREAM_HOME)
                 .and_then(|director| Upstream::new(director, links.options())),
@@ -232,7 +234,10 @@ impl Daemon {
             }
             External::Reload(reloadable) => self.transports.reload(&reloadable),
             External::Inspect(inspection) => self.inspect(inspection, turn),
+            // Whoever waits for the executors tells all of them when the first has ended, these for the second time.
+            External::Shutdown if self.is_ending => {}
             External::Shutdown => {
+                self.is_ending = true;
                 self.log_figures(turn);
                 turn.stop();
             }
