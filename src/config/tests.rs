@@ -67,7 +67,7 @@ fn the_defaults_that_dev_toml_shows_are_the_defaults() {
         let key = line.strip_prefix('#').and_then(|rest| rest.split_once(" = ")).map(|(key, _)| key);
         let is_key = key.is_some_and(|key| key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'));
         // Without a default, or with an example instead of one.
-        let example = ["id", "cpus", "dc_file_hash", "interest_zones_allow", "log_format"];
+        let example = ["id", "cpus", "dc_file_hash", "interest_zones_allow", "log_format", "upstream", "token"];
         if is_key && !example.contains(&key.unwrap_or_default()) {
             uncommented.push_str(&line[1..]);
             count += 1;
