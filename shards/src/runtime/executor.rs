@@ -25,9 +25,6 @@ use std::time::{Duration, Instant};
 const IO_MEMORY_BYTES: usize = 64 * 1024;
 /// Entries of one executor's ring: readiness polls queue up beyond it, they are not lost.
 const RING_ENTRIES: usize = 1024;
-/// How long turns may follow each other before the sockets are looked at: what is in hand must not keep others waiting.
-/// glommio's default of 100 ms would.
-const LOOK_AT_SOCKETS_EVERY: Duration = Duration::from_millis(1);
 /// How long an executor that ends waits for last bytes to leave.
 const SHUTDOWN_GRACE: Duration = Duration::from_millis(500);
 
@@ -216,7 +213,6 @@ fn run<S: Shard>(
         .name(&format!("shard-{}", parts.shard.0))
         .io_memory(IO_MEMORY_BYTES)
         .ring_depth(RING_ENTRIES)
-        .preempt_timer(LOOK_AT_SOCKETS_EVERY)
         .make();
     let executor = match executor {
         Ok(executor) => executor,
