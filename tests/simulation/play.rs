@@ -340,6 +340,7 @@ impl Play {
             }
             6..=8 => {
                 // What is a client's is moved by the client; what just was may still be on its way.
+                #[allow(clippy::collapsible_match, reason = "the arm is the operation, the condition its own")]
                 if thing.owner == 0 && !thing.owner_changed {
                     let place = self.place();
                     self.move_to(keeper, doid, place);
