@@ -22,8 +22,7 @@ test-deps: ## Install the real programs that some tests use
 sim: ## Play in the simulator: SEEDS=1000 (a count), SEEDS=500..900 (a range), SEED=7 (one, with its trace)
 	@.ci/setup build
 	@[ ! -f "$$HOME/.cargo/env" ] || . "$$HOME/.cargo/env"; \
-	  DONET_SIM_SEEDS="$(SEEDS)" DONET_SIM_SEED="$(SEED)" RUST_BACKTRACE=0 \
-	  cargo test --test simulation -- --ignored --nocapture seeds_from_the_environment
+	  RUST_BACKTRACE=0 cargo run --quiet --example simulate -- $(if $(SEED),--trace $(SEED),$(SEEDS))
 
 sanitize: ## Run the tests of the executors under the address sanitizer (needs a nightly toolchain)
 	@.ci/sanitize address

@@ -1,6 +1,6 @@
 //! Rules of the daemon that a test can break on purpose, to show that the simulator notices (design §3).
 //!
-//! The switch exists with the feature `faults` only. In every other build [`seeded`] is a constant that the compiler
+//! The switch exists in tests and with the feature `faults` only. In every other build [`seeded`] is a constant that the compiler
 //! takes out. The rules of the mesh have theirs in `donet_shards::faults`.
 
 /// One broken rule.
@@ -20,34 +20,4 @@ pub enum Fault {
     BacklogNotReplaced,
 }
 
-#[cfg(feature = "faults")]
-mod switch {
-    use super::Fault;
-    use std::cell::Cell;
-
-    thread_local! {
-        static SEEDED: Cell<Option<Fault>> = const { Cell::new(None) };
-    }
-
-    /// Breaks a rule on this thread, or with `None` no more.
-    pub fn seed(fault: Option<Fault>) {
-        SEEDED.set(fault);
-    }
-
-    #[inline]
-    pub(crate) fn seeded(fault: Fault) -> bool {
-        SEEDED.get() == Some(fault)
-    }
-}
-
-#[cfg(feature = "faults")]
-pub use switch::seed;
-#[cfg(feature = "faults")]
-pub(crate) use switch::seeded;
-
-/// Whether the rule is broken: never.
-#[cfg(not(feature = "faults"))]
-#[inline(always)]
-pub(crate) const fn seeded(_: Fault) -> bool {
-    false
-}
+donet_shards::fault_switch!(Fault);

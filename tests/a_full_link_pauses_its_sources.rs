@@ -9,23 +9,19 @@ mod counted;
 use cluster::Node;
 use counted::counted;
 use donet::wire::{Encoder, MessageType, message_type as t, next_frame};
-use donet_perf::Failure;
 use donet_perf::daemon::{Daemon, HANG_GUARD, numbers};
 use donet_perf::internal::Internal;
 use donet_perf::message::Payload;
 use donet_perf::peer::Hub;
+use donet_perf::{Failure, wait};
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
-
-/// What a daemon has logged so far.
-fn log(node: &Node) -> String {
-    std::fs::read_to_string(node.setup.log_path()).unwrap_or_default()
-}
+use std::time::Duration;
 
 const NOTE: MessageType = MessageType(4321);
 const SINK: u64 = 80_000;
@@ -36,6 +32,8 @@ const PAYLOAD: [u8; 1000] = [7; 1000];
 const SOURCES: u32 = 3;
 /// Of each source: together four times what may wait for a link.
 const NOTES: u32 = 48_000;
+/// Of clients that are paused for longer.
+const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(4);
 const _: () = assert!(SOURCES as u64 * NOTES as u64 * 1000 > 4 * LIMIT);
 
 fn director(upstream: Option<SocketAddr>, more: &str) -> String {
@@ -46,32 +44,6 @@ fn director(upstream: Option<SocketAddr>, more: &str) -> String {
 fn signal(daemon: &Daemon, signal: Signal) {
     let pid = Pid::from_raw(daemon.process_id().cast_signed()).expect("a process");
     kill_process(pid, signal).expect("our own daemon");
-}
-
-/// Waits until the daemon's log says something.
-fn await_log(node: &Node, what: &str) -> Result<(), Failure> {
-    let deadline = Instant::now() + 4 * HANG_GUARD;
-    while !log(node).contains(what) {
-        if Instant::now() > deadline {
-            return Err(Failure::new(format!("the log never says {what:?}:\n{}", node.daemon.log_end())));
-        }
-        thread::sleep(Duration::from_millis(20));
-    }
-    Ok(())
-}
-
-/// Speaks until the listener hears.
-fn await_word(speaker: &Internal, listener: &Internal, channel: u64) -> Result<(), Failure> {
-    let deadline = Instant::now() + HANG_GUARD;
-    while listener.try_next()?.is_none() {
-        if Instant::now() > deadline {
-            return Err(Failure::new(format!("{} never hears {}", listener.name(), speaker.name())));
-        }
-        speaker.publish(&[channel], MessageType(4322), &[]);
-        speaker.flush()?;
-        thread::sleep(Duration::from_millis(10));
-    }
-    Ok(())
 }
 
 /// Resident memory of a process at its highest, in bytes.
@@ -158,17 +130,15 @@ fn client(address: SocketAddr) -> Result<JoinHandle<std::io::Result<Vec<u8>>>, F
     }))
 }
 
-/// Waits until nothing more is taken from the sources; what they have sent by then.
-fn until_paused(sent: &AtomicU64) -> u64 {
-    let mut before = u64::MAX;
-    loop {
-        let now = sent.load(Ordering::Relaxed);
-        if now == before {
-            return now;
-        }
-        before = now;
-        thread::sleep(Duration::from_millis(1000));
-    }
+/// Waits until the daemon does not read this many connections, because they fill a link.
+fn until_paused(daemon: &Daemon, count: u64) -> Result<(), Failure> {
+    let url = format!("http://{}/api/overview", daemon.address("admin")?);
+    wait::until(&format!("{count} sources to be paused"), || {
+        let answer = minreq::get(&url).with_timeout(60).send().map_err(|error| Failure::new(error.to_string()))?;
+        let overview: Value = serde_json::from_slice(answer.as_bytes()).expect("JSON");
+        let paused = |executor: &Value| executor["sources_paused"].as_u64().expect("a figure");
+        Ok(overview["executors"].as_array().expect("a list").iter().map(paused).sum::<u64>() == count)
+    })
 }
 
 #[test]
@@ -177,9 +147,11 @@ fn a_short_stall_upstream_pauses_the_sources_and_loses_nothing() -> Result<(), F
         let root = Node::start(shards, &director(None, ""))?;
         let clients = format!(
             "[services.client_agent]\nbind = \"127.0.0.1:0\"\nversion_string = \"{}\"\nchannel_min = 1000000\n\
-             channel_max = 1000999\nheartbeat_timeout_ms = 4000\n\
-             [[uberdogs]]\nid = {}\nclass = \"LoginManager\"\nanonymous = true\n",
+             channel_max = 1000999\nheartbeat_timeout_ms = {}\n\
+             [[uberdogs]]\nid = {}\nclass = \"LoginManager\"\nanonymous = true\n\
+             [admin]\nbind = \"127.0.0.1:0\"\n",
             numbers::VERSION,
+            HEARTBEAT_TIMEOUT.as_millis(),
             numbers::LOGIN_MANAGER
         );
         let leaf = Node::start(shards, &director(Some(root.director()), &clients))?;
@@ -189,12 +161,14 @@ fn a_short_stall_upstream_pauses_the_sources_and_loses_nothing() -> Result<(), F
         let sent = Arc::new(AtomicU64::new(0));
         let sources: Vec<_> =
             (0..SOURCES).map(|number| source(leaf.director(), number.into(), NOTES, sent.clone())).collect();
-        await_log(&leaf, "the link is full")?;
-        let taken = until_paused(&sent);
-        assert!(taken < (SOURCES * NOTES).into(), "somebody was not paused");
-        // A client whose updates go up is paused too; its clock stands still for longer than its heartbeat may take.
+        leaf.daemon.until_logged("the link is full")?;
+        until_paused(&leaf.daemon, SOURCES.into())?;
+        // A client whose updates go up is paused too; its clock stands still for longer than its heartbeat may take: time
+        // is what this is about.
         let client = client(leaf.daemon.address("client_agent")?)?;
-        thread::sleep(Duration::from_millis(9000));
+        until_paused(&leaf.daemon, u64::from(SOURCES) + 1)?;
+        thread::sleep(2 * HEARTBEAT_TIMEOUT);
+        assert!(sent.load(Ordering::Relaxed) < (SOURCES * NOTES).into(), "somebody was not paused");
         let grown = peak_bytes(&leaf.daemon) - peak;
         assert!(grown < LIMIT + (16 << 20), "{shards} executors: {grown} bytes more");
         signal(&root.daemon, Signal::CONT);
@@ -211,7 +185,7 @@ fn a_short_stall_upstream_pauses_the_sources_and_loses_nothing() -> Result<(), F
         }
         ai.flush()?;
         assert_eq!(client.join().expect("no panic")?, nested, "the AI's word, and no eject");
-        assert!(log(&leaf).contains("has room again"));
+        assert!(leaf.daemon.log().contains("has room again"));
         let log_path = leaf.setup.log_path();
         leaf.daemon.stop()?;
         let log = std::fs::read_to_string(log_path)?;
@@ -233,9 +207,8 @@ fn a_long_stall_upstream_ends_the_link_and_the_daemon_or_not_as_configured() -> 
     let sent = Arc::new(AtomicU64::new(0));
     let sources = [fragile.director(), lasting.director()].map(|address| source(address, 0, NOTES, sent.clone()));
     assert_eq!(fragile.daemon.wait_for_end(4 * HANG_GUARD)?.code(), Some(1));
-    assert!(log(&fragile).contains("for link_stall_timeout_ms (write_timeout)"), "{}", log(&fragile));
-    await_log(
-        &lasting,
+    assert!(fragile.daemon.log().contains("for link_stall_timeout_ms (write_timeout)"), "{}", fragile.daemon.log());
+    lasting.daemon.until_logged(
         "upstream link lost: it has not read what it is sent for link_stall_timeout_ms (write_timeout)",
     )?;
     let [first, second] = sources;
@@ -245,8 +218,8 @@ fn a_long_stall_upstream_ends_the_link_and_the_daemon_or_not_as_configured() -> 
     let hub = Hub::new(HANG_GUARD)?;
     let listener = Internal::connect(&hub, "the listener", root.director(), SINK + 1)?;
     let link = Internal::connect(&hub, "the link", lasting.director(), 70_000)?;
-    await_log(&lasting, "upstream link established")?;
-    await_word(&link, &listener, SINK + 1)?;
+    lasting.daemon.until_logged("upstream link established")?;
+    link.until_heard(&listener, SINK + 1)?;
     lasting.daemon.stop()?;
     root.daemon.stop()
 }
@@ -259,14 +232,14 @@ fn a_stalled_daemon_below_is_dropped_and_the_others_go_on() -> Result<(), Failur
         let hub = Hub::new(HANG_GUARD)?;
         let below = Internal::connect(&hub, "a subscriber below", leaf.director(), SINK)?;
         let speaker = Internal::connect(&hub, "a speaker", root.director(), 70_000)?;
-        await_word(&speaker, &below, SINK)?;
+        speaker.until_heard(&below, SINK)?;
         signal(&leaf.daemon, Signal::STOP);
         let all = sink(root.director(), 1, NOTES)?;
         let bystander = Internal::connect(&hub, "a bystander", root.director(), 70_001)?;
         let source = source(root.director(), 0, NOTES, Arc::default());
-        await_log(&root, "the link is full")?;
-        await_word(&speaker, &bystander, 70_001)?;
-        await_log(&root, "reason=\"write_timeout\"")?;
+        root.daemon.until_logged("the link is full")?;
+        speaker.until_heard(&bystander, 70_001)?;
+        root.daemon.until_logged("reason=\"write_timeout\"")?;
         source.join().expect("no panic")?;
         all.join().expect("every note in order")?;
         signal(&leaf.daemon, Signal::CONT);

@@ -9,13 +9,14 @@ use donet_perf::daemon::{Daemon, EXAMPLE_DC, Setup, numbers};
 use donet_perf::internal::Internal;
 use donet_perf::message::Payload;
 use donet_perf::peer::Hub;
+use donet_perf::wait;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const AI: Channel = 3_000_000;
@@ -71,15 +72,10 @@ impl Stage {
 
     /// Asks until the answer is as it should be.
     fn until(&self, path: &str, is_it: impl Fn(&Value) -> bool) -> Value {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
+        wait::for_some(path, || Ok(Some(self.json(path)).filter(&is_it))).unwrap_or_else(|failure| {
             let answer = self.json(path);
-            if is_it(&answer) {
-                return answer;
-            }
-            assert!(Instant::now() < deadline, "{path}: {answer:#}");
-            std::thread::sleep(Duration::from_millis(20));
-        }
+            panic!("{failure}; the last answer: {answer:#}")
+        })
     }
 
     fn eject(&self, session: Channel, authorization: Option<&str>) -> (u16, String) {

@@ -31,22 +31,6 @@ fn note(number: u32) -> Payload {
     Payload::new().u32(number)
 }
 
-/// Waits until a subscription of `listener` has reached `speaker`: asks until an answer comes.
-fn until_heard(speaker: &Internal, listener: &Internal, channel: u64) -> Result<(), Failure> {
-    const PROBE: MessageType = MessageType(4322);
-    for number in 0..10_000 {
-        speaker.publish(&[channel], PROBE, &note(number));
-        speaker.flush()?;
-        if listener.try_next()?.is_some() {
-            speaker.publish(&[channel], PROBE, &note(u32::MAX));
-            listener.until("the last probe", |message| message.payload() == note(u32::MAX).as_bytes())?;
-            return Ok(());
-        }
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
-    Err(Failure::new(format!("channel {channel} never reached {}", listener.name())))
-}
-
 #[test]
 fn a_message_reaches_every_subscriber_of_the_tree_once() -> Result<(), Failure> {
     for shards in [1, 2, 4] {
@@ -64,7 +48,7 @@ fn a_message_reaches_every_subscriber_of_the_tree_once() -> Result<(), Failure> 
         }
         for speaker in 0..links.len() {
             for listener in (0..links.len()).filter(|&listener| listener != speaker) {
-                until_heard(&links[speaker], &links[listener], 70_000 + listener as u64)?;
+                links[speaker].until_heard(&links[listener], 70_000 + listener as u64)?;
             }
         }
         for round in 0..50 {
@@ -161,7 +145,7 @@ fn with_upstream_reconnect_a_daemon_starts_alone_and_outlives_its_upstream() -> 
         for _ in 0..3 {
             let root = Node::start(shards, &format!("[services.message_director]\nbind = \"{address}\"\n"))?;
             let asker = Internal::connect(&hub, "the asker", address, 80_000)?;
-            until_heard(&asker, &link, 70_000)?;
+            asker.until_heard(&link, 70_000)?;
             link.publish(&[80_000], NOTE, &note(2));
             asker.until("what goes up", |message| message.payload() == note(2).as_bytes())?;
             root.daemon.kill()?;

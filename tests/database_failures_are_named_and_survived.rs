@@ -7,7 +7,7 @@ mod database;
 mod support;
 
 use database::{FIRST, Link, NAME, Setup, THING, text};
-use donet_perf::Failure;
+use donet_perf::{Failure, wait};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -89,14 +89,9 @@ fn a_full_disk_fails_writes_only_until_there_is_room() -> Result<(), Failure> {
 
     fs::remove_file(&ballast)?;
     // It comes back by itself, some seconds later; no id was lost.
-    let mut again = 0;
-    for _ in 0..1200 {
-        again = link.create(THING, &[(NAME, noise(created))])?;
-        if again != 0 {
-            break;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(100));
-    }
+    let again = wait::for_some("the database to write again", || {
+        Ok(Some(link.create(THING, &[(NAME, noise(created))])?).filter(|&doid| doid != 0))
+    })?;
     assert_eq!(again, FIRST + created, "{}", setup.log());
     assert!(setup.log().contains("the database can write again"));
 

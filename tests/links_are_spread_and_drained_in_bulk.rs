@@ -33,14 +33,7 @@ fn links_are_spread_over_the_executors_by_how_many_each_has() -> Result<(), Fail
     for number in 0..11 {
         let link = Internal::connect(&hub, &format!("link {number}"), node.director(), 71_000 + number)?;
         if number == 0 {
-            // The listener's subscription is in effect when something comes through.
-            while listener.try_next()?.is_none() {
-                link.publish(&[70_000], NOTE, &Payload::new().u32(u32::MAX));
-                link.flush()?;
-                std::thread::sleep(std::time::Duration::from_millis(5));
-            }
-            link.publish(&[70_000], NOTE, &Payload::new().u32(0));
-            listener.until("the first proof", |message| message.payload() == 0_u32.to_le_bytes())?;
+            link.until_heard(&listener, 70_000)?;
         }
         prove(&link, &listener, number as u32 + 1)?;
         links.push(link);
@@ -75,11 +68,7 @@ fn many_frames_cost_few_reads_and_one_send_a_turn() -> Result<(), Failure> {
         let hub = Hub::new(HANG_GUARD)?;
         let listener = Internal::connect(&hub, "the listener", node.director(), 70_000)?;
         let speaker = Internal::connect(&hub, "the speaker", node.director(), 70_001)?;
-        while listener.try_next()?.is_none() {
-            speaker.publish(&[70_000], NOTE, &Payload::new().u32(u32::MAX));
-            speaker.flush()?;
-            std::thread::sleep(std::time::Duration::from_millis(5));
-        }
+        speaker.until_heard(&listener, 70_000)?;
         for number in 0..FRAMES {
             speaker.publish(&[70_000], NOTE, &Payload::new().u32(number));
         }
@@ -104,11 +93,7 @@ fn peers_that_are_not_on_the_allow_list_are_turned_away() -> Result<(), Failure>
         let link = Internal::connect(&hub, "a link", node.director(), 70_000)?;
         if is_let_in {
             let other = Internal::connect(&hub, "another", node.director(), 70_001)?;
-            while link.try_next()?.is_none() {
-                other.publish(&[70_000], NOTE, &[]);
-                other.flush()?;
-                std::thread::sleep(std::time::Duration::from_millis(5));
-            }
+            other.until_heard(&link, 70_000)?;
         } else {
             link.until_end("the end of its connection")?;
         }

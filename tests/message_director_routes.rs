@@ -1,13 +1,13 @@
 //! The Message Director's numbered statements (`protocol-md-ca-el.md` §2.10) that need no upstream, played by links against
 //! whole daemons under the simulator: with 1, 2 and 4 executors and several seeds each.
 
-use donet::config;
-use donet::daemon::{Daemon, LINK_ACCEPTOR, LINK_LISTENER, Shared};
+#[path = "simulation/stage.rs"]
+mod stage;
+
+use donet::daemon::{Daemon, LINK_ACCEPTOR, LINK_LISTENER};
 use donet::wire::{Encoder, MessageType, message_type as t, next_frame};
-use donet_dc::{Contract, Options, TextPolicy};
-use donet_shards::sim::{Peer, World};
-use std::path::Path;
-use std::sync::Arc;
+use donet_shards::sim::{Peer, Shape, World};
+use stage::Stage;
 
 const CONFIG: &str = "[services.message_director]\nbind = \"127.0.0.1:7199\"\n";
 const NOTE: MessageType = MessageType(4321);
@@ -19,16 +19,7 @@ struct Bus {
 
 impl Bus {
     fn new(seed: u64, shards: usize) -> Self {
-        let config = config::parse(Path::new("/sim/daemon.toml"), CONFIG).unwrap_or_else(|error| panic!("{error}"));
-        let contract = Contract::parse(&[], &Options::default()).unwrap_or_else(|error| panic!("{error}"));
-        let shared = Shared {
-            config: Arc::new(config),
-            contract: Arc::new(contract),
-            text: TextPolicy::Utf8,
-            databases: Vec::new(),
-            reloadable: Default::default(),
-        };
-        Self { world: World::new(seed, shards, 2, |shard| Daemon::new(shared.clone(), shard, shards)) }
+        Self { world: Stage::new("", CONFIG).world(seed, Shape::new(shards, 2)) }
     }
 
     fn link(&mut self) -> Peer {

@@ -3,14 +3,14 @@
 
 #![expect(clippy::cloned_ref_to_slice_refs, reason = "what is heard is written as a list, also where it is one")]
 
+#[path = "simulation/stage.rs"]
+mod stage;
+
 use bytes::Bytes;
-use donet::config;
-use donet::daemon::{Daemon, LINK_ACCEPTOR, LINK_LISTENER, Shared};
+use donet::daemon::{Daemon, LINK_ACCEPTOR, LINK_LISTENER};
 use donet::wire::{Datagram, Encoder, MessageType, message_type as t, next_frame};
-use donet_dc::{Contract, Options, TextPolicy};
-use donet_shards::sim::{Peer, World};
-use std::path::Path;
-use std::sync::Arc;
+use donet_shards::sim::{Peer, Shape, World};
+use stage::Stage;
 
 const NOTE: MessageType = MessageType(4321);
 const NOTHING: [Bytes; 0] = [];
@@ -48,16 +48,7 @@ fn frames(bytes: &[u8]) -> Vec<Bytes> {
 impl Bus {
     fn new(seed: u64, shards: usize, more: &str) -> Self {
         let text = format!("[services.message_director]\nbind = \"127.0.0.1:7199\"\nupstream = \"{UPSTREAM}\"\n{more}");
-        let config = config::parse(Path::new("/sim/daemon.toml"), &text).unwrap_or_else(|error| panic!("{error}"));
-        let contract = Contract::parse(&[], &Options::default()).unwrap_or_else(|error| panic!("{error}"));
-        let shared = Shared {
-            config: Arc::new(config),
-            contract: Arc::new(contract),
-            text: TextPolicy::Utf8,
-            databases: Vec::new(),
-            reloadable: Default::default(),
-        };
-        let mut world = World::new(seed, shards, 2, |shard| Daemon::new(shared.clone(), shard, shards));
+        let mut world = Stage::new("", &text).world(seed, Shape::new(shards, 2));
         world.run();
         let [(address, upstream)] = world.dialled[..] else { panic!("one dial: {:?}", world.dialled) };
         assert_eq!(address, UPSTREAM.parse::<std::net::SocketAddr>().unwrap());

@@ -6,15 +6,15 @@
 //! comes twice, values of an object arrive in order, and at rest every client sees exactly what lies in its interests,
 //! with its last value.
 
+#[path = "simulation/stage.rs"]
+mod stage;
+
 use bytes::Bytes;
-use donet::config;
-use donet::daemon::{Daemon, LINK_ACCEPTOR, LINK_LISTENER, Shared, client_listener};
+use donet::daemon::{Daemon, LINK_ACCEPTOR, LINK_LISTENER, client_listener};
 use donet::wire::{Encoder, Reader, message_type as t, next_frame};
-use donet_dc::{Contract, Options, Source, TextPolicy};
-use donet_shards::sim::{Peer, Random, World};
+use donet_shards::sim::{Peer, Random, Shape, World};
+use stage::Stage;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
-use std::sync::Arc;
 
 const CONTRACT: &str = "dclass Thing { setValue(uint32 value) required broadcast ram; };";
 const CONFIG: &str = r#"
@@ -81,19 +81,9 @@ fn frame(encoder: Encoder) -> Bytes {
 
 impl Play {
     fn new(seed: u64, shards: usize, batches: usize) -> Self {
-        let sources = [Source { name: "sim.dc".into(), text: CONTRACT.into() }];
-        let contract = Contract::parse(&sources, &Options::default()).unwrap_or_else(|error| panic!("{error}"));
-        let hash = contract.hash();
-        let config = config::parse(Path::new("/sim/daemon.toml"), CONFIG).unwrap_or_else(|error| panic!("{error}"));
-        let home = donet::client_agent::pool_home(&config.client_agents[0].channels, shards);
-        let shared = Shared {
-            config: Arc::new(config),
-            contract: Arc::new(contract),
-            text: TextPolicy::Utf8,
-            databases: Vec::new(),
-            reloadable: Default::default(),
-        };
-        let mut world = World::new(seed, shards, batches, |shard| Daemon::new(shared.clone(), shard, shards));
+        let stage = Stage::new(CONTRACT, CONFIG);
+        let (hash, home) = (stage.hash(), stage.home(shards));
+        let mut world = stage.world(seed, Shape::new(shards, batches));
         let ai = world.connect(LINK_ACCEPTOR, LINK_LISTENER);
         let clients = (0..3).map(|_| Client {
             peer: world.connect(home, client_listener(0)),

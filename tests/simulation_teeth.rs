@@ -4,26 +4,13 @@
 //!
 //! Built with the feature `faults` only: `cargo nextest run --features faults --test simulation_teeth`.
 
-#[path = "simulation/bus.rs"]
-mod bus;
-#[path = "simulation/contract.rs"]
-mod contract;
-#[path = "simulation/play.rs"]
-mod play;
-#[path = "simulation/queries.rs"]
-mod queries;
-#[path = "simulation/runner.rs"]
-#[allow(dead_code, reason = "the seeds are played by the other test")]
-mod runner;
-#[path = "simulation/view.rs"]
-mod view;
-#[path = "simulation/wire.rs"]
-mod wire;
+#[allow(dead_code, reason = "the seeds are played by other tests")]
+mod simulation;
 
 use donet::faults::{Fault, seed as seed_in_daemon};
 use donet_shards::faults::{Fault as MeshFault, seed as seed_in_mesh};
-use play::shape_of;
-use runner::outcome;
+use simulation::play::shape_of;
+use simulation::runner::outcome;
 
 /// The most seeds that a fault may take to be found; where one executor cannot show it, every fifth does nothing.
 const SEEDS_MAX: u64 = 400;
@@ -54,6 +41,11 @@ fn mesh(fault: MeshFault) {
 #[test]
 fn no_acknowledgement_of_subscriptions_is_found() {
     daemon(Fault::NoAcknowledgement);
+}
+
+#[test]
+fn an_acknowledgement_of_the_parents_executor_alone_is_found() {
+    daemon(Fault::AcknowledgementOfParentOnly);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! drop, whatever happened before. It never touches a daemon that it did not start.
 
 use crate::failure::{Failure, ensure};
+use crate::wait;
 use rustix::process::{Pid, Signal, kill_process};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -326,10 +327,24 @@ impl Daemon {
         Failure::new(format!("{what}\n  printed: {}\n  log:\n{}", self.banner.join(" | "), self.log_end()))
     }
 
-    /// The end of what the daemon has logged, for failures.
+    /// What it has logged so far, earlier lives in the same folder included.
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned()
+    }
+
+    /// The end of it, for failures.
     pub fn log_end(&self) -> String {
         let log = fs::read(&self.log).unwrap_or_default();
         String::from_utf8_lossy(&log[log.len().saturating_sub(QUOTED_LOG_BYTES)..]).into_owned()
+    }
+
+    /// Waits until the log says something.
+    ///
+    /// # Errors
+    /// When it does not; the text has its end.
+    pub fn until_logged(&self, what: &str) -> Result<(), Failure> {
+        let logged = wait::until(&format!("{what:?} in the log"), || Ok(self.log().contains(what)));
+        logged.map_err(|failure| self.failure(&failure.to_string()))
     }
 
     /// Where a role listens, by its name in the configuration.

@@ -5,6 +5,7 @@
 use crate::failure::Failure;
 use crate::message::{Payload, internal_frame};
 use crate::peer::{Dialect, Hub, Peer};
+use crate::wait;
 use donet::wire::{Channel, Encoder, MessageType, message_type as t};
 use std::net::SocketAddr;
 use std::ops::Deref;
@@ -73,5 +74,23 @@ impl Internal {
     /// Sends a datagram in this process's own name.
     pub fn publish(&self, recipients: &[Channel], message_type: MessageType, payload: &[u8]) {
         self.send(&internal_frame(recipients, self.channel, message_type, payload));
+    }
+
+    /// Speaks on a channel until another link hears it: its subscription is in effect all the way between the two. The
+    /// listener has heard all of it when this returns.
+    ///
+    /// # Errors
+    /// When the listener never hears, or hears something else.
+    pub fn until_heard(&self, listener: &Internal, channel: Channel) -> Result<(), Failure> {
+        const PROBE: MessageType = MessageType(60_999);
+        const LAST: &[u8] = b"last";
+        let what = format!("{} to hear {}", listener.name(), self.name());
+        wait::until(&what, || {
+            self.publish(&[channel], PROBE, b"");
+            self.flush()?;
+            Ok(listener.try_next()?.is_some())
+        })?;
+        self.publish(&[channel], PROBE, LAST);
+        listener.until("the last probe", |message| message.payload() == LAST).map(|_| ())
     }
 }

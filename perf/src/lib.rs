@@ -1,7 +1,7 @@
 //! Load generator and scenarios for servers of the DoNet protocol: drives any of them from outside.
 //!
 //! [`net`] is the message loop that loads and scenarios share; [`peer`], [`internal`] and [`client`] are what a
-//! scenario speaks through; [`contract`] knows the DC file that it plays by; [`daemon`] starts a server of its own;
+//! scenario speaks through; [`wait`] is for what tells nobody; [`contract`] knows the DC file that it plays by; [`daemon`] starts a server of its own;
 //! [`session`] is a whole game session with its claims. Loads: [`md`], against a [`target`], with [`usage`] sampled and
 //! [`relay`] as the baseline.
 
@@ -20,5 +20,6 @@ pub mod relay;
 pub mod session;
 pub mod target;
 pub mod usage;
+pub mod wait;
 
 pub use failure::Failure;

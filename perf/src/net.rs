@@ -412,7 +412,7 @@ impl Network {
 mod tests {
     use super::*;
     use std::collections::VecDeque;
-    use std::net::TcpListener;
+    use std::net::{TcpListener, TcpStream};
     use std::thread;
 
     /// Inputs, owned.
@@ -443,6 +443,15 @@ mod tests {
             collect(network, seen);
         }
         seen.pop_front().unwrap()
+    }
+
+    /// A network and so many connections of it, each with the other side's socket.
+    fn connected<const N: usize>() -> (Network, VecDeque<(Key, Seen)>, [(Key, TcpStream); N]) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut network = Network::new().unwrap();
+        let pairs = std::array::from_fn(|_| (network.connect(address).unwrap(), listener.accept().unwrap().0));
+        (network, VecDeque::new(), pairs)
     }
 
     fn frame(body: &[u8]) -> Vec<u8> {
@@ -481,12 +490,7 @@ mod tests {
 
     #[test]
     fn what_the_other_side_does_not_take_at_once_is_sent_later_in_order() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let mut network = Network::new().unwrap();
-        let mut seen = VecDeque::new();
-        let key = network.connect(address).unwrap();
-        let (mut socket, _) = listener.accept().unwrap();
+        let (mut network, mut seen, [(key, mut socket)]) = connected();
         // More than all socket buffers hold, written before anything is read.
         let total_bytes = 64 << 20;
         let pattern: Vec<u8> = (0..total_bytes).map(|index: usize| (index / 7) as u8).collect();
@@ -508,14 +512,7 @@ mod tests {
 
     #[test]
     fn a_handler_sends_on_any_connection_and_keys_do_not_come_back() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let mut network = Network::new().unwrap();
-        let mut seen = VecDeque::new();
-        let left = network.connect(address).unwrap();
-        let right = network.connect(address).unwrap();
-        let (mut left_socket, _) = listener.accept().unwrap();
-        let (mut right_socket, _) = listener.accept().unwrap();
+        let (mut network, mut seen, [(left, mut left_socket), (right, mut right_socket)]) = connected();
         for _ in 0..2 {
             assert_eq!(next(&mut network, &mut seen).1, Seen::Connected);
         }
@@ -545,12 +542,7 @@ mod tests {
 
     #[test]
     fn a_refused_connect_and_a_reset_are_ends_with_their_error() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let mut network = Network::new().unwrap();
-        let mut seen = VecDeque::new();
-        let key = network.connect(address).unwrap();
-        let (socket, _) = listener.accept().unwrap();
+        let (mut network, mut seen, [(key, socket)]) = connected();
         assert_eq!(next(&mut network, &mut seen), (key, Seen::Connected));
         socket2::SockRef::from(&socket).set_linger(Some(Duration::ZERO)).unwrap();
         drop(socket);
@@ -562,12 +554,7 @@ mod tests {
 
     #[test]
     fn finish_and_reset_reach_the_other_side_as_what_they_are() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let mut network = Network::new().unwrap();
-        let mut seen = VecDeque::new();
-        let key = network.connect(address).unwrap();
-        let (mut socket, _) = listener.accept().unwrap();
+        let (mut network, mut seen, [(key, mut socket)]) = connected();
         assert_eq!(next(&mut network, &mut seen), (key, Seen::Connected));
         network.reset(key);
         let error = socket.read(&mut [0; 1]).unwrap_err();

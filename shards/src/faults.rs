@@ -22,34 +22,36 @@ pub enum Fault {
     SocketsBeforeCommit,
 }
 
-#[cfg(any(test, feature = "faults"))]
-mod switch {
-    use super::Fault;
-    use std::cell::Cell;
+/// The switch of a crate's broken rules, for its `Fault`: `seed` breaks one, `seeded` asks. They exist in the crate's tests
+/// and with its feature `faults`; otherwise `seeded` is a constant.
+#[macro_export]
+macro_rules! fault_switch {
+    ($fault:ty) => {
+        #[cfg(any(test, feature = "faults"))]
+        ::std::thread_local! {
+            static SEEDED: ::std::cell::Cell<Option<$fault>> = const { ::std::cell::Cell::new(None) };
+        }
 
-    thread_local! {
-        static SEEDED: Cell<Option<Fault>> = const { Cell::new(None) };
-    }
+        /// Breaks a rule on this thread, or with `None` no more.
+        #[cfg(any(test, feature = "faults"))]
+        pub fn seed(fault: Option<$fault>) {
+            SEEDED.set(fault);
+        }
 
-    /// Breaks a rule on this thread, or with `None` no more.
-    pub fn seed(fault: Option<Fault>) {
-        SEEDED.set(fault);
-    }
+        /// Whether the rule is broken.
+        #[cfg(any(test, feature = "faults"))]
+        #[inline]
+        pub(crate) fn seeded(fault: $fault) -> bool {
+            SEEDED.get() == Some(fault)
+        }
 
-    #[inline]
-    pub(crate) fn seeded(fault: Fault) -> bool {
-        SEEDED.get() == Some(fault)
-    }
+        /// Whether the rule is broken: never.
+        #[cfg(not(any(test, feature = "faults")))]
+        #[inline(always)]
+        pub(crate) const fn seeded(_: $fault) -> bool {
+            false
+        }
+    };
 }
 
-#[cfg(any(test, feature = "faults"))]
-pub use switch::seed;
-#[cfg(any(test, feature = "faults"))]
-pub(crate) use switch::seeded;
-
-/// Whether the rule is broken: never.
-#[cfg(not(any(test, feature = "faults")))]
-#[inline(always)]
-pub(crate) const fn seeded(_: Fault) -> bool {
-    false
-}
+fault_switch!(Fault);

@@ -1,10 +1,10 @@
 //! Which AI has authority over one object, and who owns it (`protocol-ss-dbss-db.md` §2.8, §2.9).
 
-use super::object::{Announcement, Incoming, Object, Recipients};
+use super::object::{Announcement, Handled, Incoming, Object, Recipients};
 use super::partition::Partition;
 use crate::outbox::Outbox;
 use crate::wire::message_type as t;
-use crate::wire::{Channel, Doid, MessageType, Truncated, children_channel};
+use crate::wire::{Channel, Doid, MessageType, children_channel};
 
 /// The body of CHANGING_AI and CHANGING_OWNER.
 fn changing(doid: Doid, new: Channel, old: Channel) -> [u8; 20] {
@@ -51,12 +51,7 @@ impl Object {
         }
     }
 
-    pub fn on_set_ai(
-        &mut self,
-        incoming: &Incoming,
-        partition: &mut Partition,
-        out: &mut Outbox,
-    ) -> Result<(), Truncated> {
+    pub fn on_set_ai(&mut self, incoming: &Incoming, partition: &mut Partition, out: &mut Outbox) -> Handled {
         let new = { incoming.payload }.channel()?;
         self.change_ai(new, incoming.sender, true, partition, out);
         Ok(())
@@ -64,12 +59,7 @@ impl Object {
 
     /// What the parent's AI is: by its CHANGING_AI, or by its answer to GET_AI, which begins with a context. An explicit AI
     /// stays.
-    pub fn on_ai_of_parent(
-        &mut self,
-        incoming: &Incoming,
-        partition: &mut Partition,
-        out: &mut Outbox,
-    ) -> Result<(), Truncated> {
+    pub fn on_ai_of_parent(&mut self, incoming: &Incoming, partition: &mut Partition, out: &mut Outbox) -> Handled {
         let mut payload = incoming.payload;
         let is_answer = incoming.message_type == t::STATESERVER_OBJECT_GET_AI_RESP;
         if is_answer {
@@ -93,7 +83,7 @@ impl Object {
         response: MessageType,
         channel: Channel,
         out: &mut Outbox,
-    ) -> Result<(), Truncated> {
+    ) -> Handled {
         let context = { incoming.payload }.u32()?;
         let mut answer = [0; 16];
         answer[..4].copy_from_slice(&context.to_le_bytes());
@@ -103,12 +93,7 @@ impl Object {
         Ok(())
     }
 
-    pub fn on_set_owner(
-        &mut self,
-        incoming: &Incoming,
-        partition: &mut Partition,
-        out: &mut Outbox,
-    ) -> Result<(), Truncated> {
+    pub fn on_set_owner(&mut self, incoming: &Incoming, partition: &mut Partition, out: &mut Outbox) -> Handled {
         let new = { incoming.payload }.channel()?;
         let old = self.owner;
         if new == old {

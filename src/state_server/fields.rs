@@ -3,11 +3,11 @@
 //! Decides what is stored and who hears of it. It does not ask who sends: what a client may set, the Client Agent has
 //! decided.
 
-use super::object::{Announcement, Incoming, Object, Recipients};
+use super::object::{Announcement, Handled, Incoming, Object, Recipients};
 use super::partition::Partition;
 use crate::outbox::Outbox;
 use crate::wire::message_type as t;
-use crate::wire::{Channel, Doid, MessageType, Reader, Truncated};
+use crate::wire::{Channel, Doid, MessageType, Reader};
 use donet_dc::{Class, Field, FieldKind, Keywords, ValueError};
 use smallvec::SmallVec;
 
@@ -32,12 +32,7 @@ const FIELD_ID_BYTES: usize = size_of::<u16>();
 impl Object {
     /// All messages about fields but GET_CLASS. They name the object that they mean, questions behind a context; what
     /// means another object is silently ignored (SS-14).
-    pub fn on_field_message(
-        &mut self,
-        incoming: &Incoming,
-        partition: &mut Partition,
-        out: &mut Outbox,
-    ) -> Result<(), Truncated> {
+    pub fn on_field_message(&mut self, incoming: &Incoming, partition: &mut Partition, out: &mut Outbox) -> Handled {
         let mut payload = incoming.payload;
         let is_question = matches!(
             incoming.message_type,
@@ -71,7 +66,7 @@ impl Object {
         incoming: &Incoming,
         partition: &mut Partition,
         out: &mut Outbox,
-    ) -> Result<(), Truncated> {
+    ) -> Handled {
         let (id, value) = (payload.u16()?, payload.rest());
         match self.apply(id, value, partition) {
             Ok((used, keywords)) => {
@@ -93,7 +88,7 @@ impl Object {
         incoming: &Incoming,
         partition: &mut Partition,
         out: &mut Outbox,
-    ) -> Result<(), Truncated> {
+    ) -> Handled {
         for _ in 0..payload.u16()? {
             let element = payload.rest();
             let id = payload.u16()?;
@@ -204,7 +199,7 @@ impl Object {
         incoming: &Incoming,
         partition: &mut Partition,
         out: &mut Outbox,
-    ) -> Result<(), Truncated> {
+    ) -> Handled {
         let id = payload.u16()?;
         let mut answer = partition.take_scratch();
         answer.extend_from_slice(&context.to_le_bytes());
@@ -230,7 +225,7 @@ impl Object {
         incoming: &Incoming,
         partition: &mut Partition,
         out: &mut Outbox,
-    ) -> Result<(), Truncated> {
+    ) -> Handled {
         let mut ids: SmallVec<[u16; 32]> = SmallVec::new();
         for _ in 0..payload.u16()? {
             ids.push(payload.u16()?);
@@ -263,7 +258,7 @@ impl Object {
     }
 
     /// An extension (§5.3).
-    pub fn on_get_class(&mut self, incoming: &Incoming, out: &mut Outbox) -> Result<(), Truncated> {
+    pub fn on_get_class(&mut self, incoming: &Incoming, out: &mut Outbox) -> Handled {
         let context = { incoming.payload }.u32()?;
         let mut answer = [0; 10];
         answer[..4].copy_from_slice(&context.to_le_bytes());
@@ -281,7 +276,7 @@ impl Object {
         incoming: &Incoming,
         partition: &mut Partition,
         out: &mut Outbox,
-    ) -> Result<(), Truncated> {
+    ) -> Handled {
         for _ in 0..count {
             let id = payload.u16()?;
             if !self.delete_field(id, incoming, partition, out) {

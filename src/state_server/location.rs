@@ -1,10 +1,10 @@
 //! Where one object is, and what a parent learns of its children (`protocol-ss-dbss-db.md` §2.7).
 
-use super::object::{Announcement, Incoming, Object, Recipients};
+use super::object::{Announcement, Handled, Incoming, Object, Recipients};
 use super::partition::Partition;
 use crate::outbox::{Outbox, Participant};
 use crate::wire::message_type as t;
-use crate::wire::{Channel, Doid, Truncated, Zone, children_channel, location_channel};
+use crate::wire::{Channel, Doid, Zone, children_channel, location_channel};
 
 /// The context by which a new object asks for its children and knows their answers (§2.4 step 7).
 const WAKE_CONTEXT: u32 = 1001;
@@ -85,19 +85,14 @@ impl Object {
         self.send(out, self.parent.into(), t::STATESERVER_OBJECT_GET_AI, &context.to_le_bytes());
     }
 
-    pub fn on_set_location(
-        &mut self,
-        incoming: &Incoming,
-        partition: &mut Partition,
-        out: &mut Outbox,
-    ) -> Result<(), Truncated> {
+    pub fn on_set_location(&mut self, incoming: &Incoming, partition: &mut Partition, out: &mut Outbox) -> Handled {
         let mut payload = incoming.payload;
         let new = (payload.doid()?, payload.zone()?);
         self.move_to(new, incoming.sender, partition, out);
         Ok(())
     }
 
-    pub fn on_get_location(&mut self, incoming: &Incoming, out: &mut Outbox) -> Result<(), Truncated> {
+    pub fn on_get_location(&mut self, incoming: &Incoming, out: &mut Outbox) -> Handled {
         let context = { incoming.payload }.u32()?;
         let mut answer = [0; 16];
         for (place, number) in answer.chunks_exact_mut(4).zip([context, self.doid, self.parent, self.zone]) {
@@ -112,7 +107,7 @@ impl Object {
         Ok(())
     }
 
-    pub fn on_location_ack(&mut self, incoming: &Incoming) -> Result<(), Truncated> {
+    pub fn on_location_ack(&mut self, incoming: &Incoming) -> Handled {
         let mut payload = incoming.payload;
         if (payload.doid()?, payload.zone()?) == (self.parent, self.zone) {
             self.parent_synchronized = true;
@@ -121,7 +116,7 @@ impl Object {
     }
 
     /// CHANGING_LOCATION at a parent, old or new; also at whatever else shares the channel.
-    pub fn on_child_moved(&mut self, incoming: &Incoming, out: &mut Outbox) -> Result<(), Truncated> {
+    pub fn on_child_moved(&mut self, incoming: &Incoming, out: &mut Outbox) -> Handled {
         let mut payload = incoming.payload;
         let child = payload.doid()?;
         let new = (payload.doid()?, payload.zone()?);
@@ -142,7 +137,7 @@ impl Object {
     }
 
     /// GET_LOCATION_RESP: a child answers the call of [`Object::wake_children`].
-    pub fn on_child_answered(&mut self, incoming: &Incoming, out: &mut Outbox) -> Result<(), Truncated> {
+    pub fn on_child_answered(&mut self, incoming: &Incoming, out: &mut Outbox) -> Handled {
         let mut payload = incoming.payload;
         let (context, child) = (payload.u32()?, payload.doid()?);
         let (parent, zone) = (payload.doid()?, payload.zone()?);

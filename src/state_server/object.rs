@@ -23,6 +23,9 @@ pub struct Incoming<'a> {
     pub payload: Reader<'a>,
 }
 
+/// Whether a message could be read; a body that ends early is the only way to fail.
+pub type Handled = Result<(), Truncated>;
+
 /// What becomes of an object after a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {

@@ -11,11 +11,11 @@
 use super::StateServerMessage;
 use super::children::Zones;
 use super::deletion::zone_list;
-use super::object::{Announcement, Incoming, Object, header_bytes};
+use super::object::{Announcement, Handled, Incoming, Object, header_bytes};
 use super::partition::Partition;
 use crate::outbox::{Outbox, RoleMessage};
 use crate::wire::message_type as t;
-use crate::wire::{Channel, Doid, MAX_BODY_BYTES, MessageType, Truncated, Zone, children_channel};
+use crate::wire::{Channel, Doid, MAX_BODY_BYTES, MessageType, Zone, children_channel};
 use donet_shards::ShardId;
 use hashbrown::HashSet;
 use std::sync::Arc;
@@ -40,12 +40,7 @@ const _: () = assert!(ACTIVE_ZONES_MAX <= u16::MAX as usize, "the count is a u16
 
 impl Object {
     /// GET_ZONE_OBJECTS, GET_ZONES_OBJECTS and GET_CHILDREN.
-    pub fn on_query(
-        &mut self,
-        incoming: &Incoming,
-        partition: &mut Partition,
-        out: &mut Outbox,
-    ) -> Result<(), Truncated> {
+    pub fn on_query(&mut self, incoming: &Incoming, partition: &mut Partition, out: &mut Outbox) -> Handled {
         let mut payload = incoming.payload;
         let (context, parent) = (payload.u32()?, payload.doid()?);
         let is_plural = incoming.message_type == t::STATESERVER_OBJECT_GET_ZONES_OBJECTS;
@@ -125,11 +120,11 @@ impl Object {
         self.send(out, to, message_type, &body);
     }
 
-    pub fn on_get_zone_count(&mut self, incoming: &Incoming, out: &mut Outbox) -> Result<(), Truncated> {
+    pub fn on_get_zone_count(&mut self, incoming: &Incoming, out: &mut Outbox) -> Handled {
         self.answer_zone_count(incoming, false, t::STATESERVER_OBJECT_GET_ZONE_COUNT_RESP, out)
     }
 
-    pub fn on_get_zones_count(&mut self, incoming: &Incoming, out: &mut Outbox) -> Result<(), Truncated> {
+    pub fn on_get_zones_count(&mut self, incoming: &Incoming, out: &mut Outbox) -> Handled {
         self.answer_zone_count(incoming, true, t::STATESERVER_OBJECT_GET_ZONES_COUNT_RESP, out)
     }
 
@@ -139,7 +134,7 @@ impl Object {
         is_plural: bool,
         response: MessageType,
         out: &mut Outbox,
-    ) -> Result<(), Truncated> {
+    ) -> Handled {
         let mut payload = incoming.payload;
         let (context, parent) = (payload.u32()?, payload.doid()?);
         let zones = zone_list(&mut payload, is_plural)?;
@@ -153,7 +148,7 @@ impl Object {
         Ok(())
     }
 
-    pub fn on_get_child_count(&mut self, incoming: &Incoming, out: &mut Outbox) -> Result<(), Truncated> {
+    pub fn on_get_child_count(&mut self, incoming: &Incoming, out: &mut Outbox) -> Handled {
         let mut payload = incoming.payload;
         let (context, parent) = (payload.u32()?, payload.doid()?);
         if parent == self.doid {
@@ -163,12 +158,7 @@ impl Object {
         Ok(())
     }
 
-    pub fn on_get_active_zones(
-        &mut self,
-        incoming: &Incoming,
-        partition: &mut Partition,
-        out: &mut Outbox,
-    ) -> Result<(), Truncated> {
+    pub fn on_get_active_zones(&mut self, incoming: &Incoming, partition: &mut Partition, out: &mut Outbox) -> Handled {
         let context = { incoming.payload }.u32()?;
         let active = self.children.as_ref().map_or(0, |children| children.active_zone_count());
         if active > ACTIVE_ZONES_MAX {

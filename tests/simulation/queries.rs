@@ -1,8 +1,10 @@
 //! Questions of all kinds, asked at rest: the answers must be what the model knows.
 
-use crate::contract;
-use crate::play::{KEEPER_CHANNEL, Play, ROOTS, WANDERERS, ZONES, message};
+use crate::simulation::contract::{self, Value};
+use crate::simulation::play::{KEEPER_CHANNEL, Play, ROOTS, WANDERERS, ZONES};
+use crate::simulation::wire::message;
 use donet::wire::{Doid, Encoder, MessageType, Zone, message_type as t};
+use std::collections::BTreeMap;
 
 /// A message as it must come: its type and payload.
 type Answer = (MessageType, Vec<u8>);
@@ -169,5 +171,26 @@ fn ask_parent(play: &mut Play, parent: Doid) -> Result<(), String> {
             }
             ask(play, question, expected)
         }
+    }
+}
+
+impl Play {
+    /// How an object answers a query, behind `head`.
+    fn snapshot(&self, doid: Doid, head: Vec<u8>) -> (MessageType, Vec<u8>) {
+        let mut set: BTreeMap<u16, Value> = BTreeMap::new();
+        for &(field, value) in self.records.get(&doid).map_or(&[][..], |record| &record.history) {
+            set.insert(field, value);
+        }
+        if set.is_empty() {
+            return (t::STATESERVER_OBJECT_ENTER_INTEREST_WITH_REQUIRED, head);
+        }
+        let mut payload = head;
+        payload.extend((set.len() as u16).to_le_bytes());
+        for (field, value) in set {
+            payload.extend(field.to_le_bytes());
+            payload.extend(value.0.to_le_bytes());
+            payload.extend(value.1.to_le_bytes());
+        }
+        (t::STATESERVER_OBJECT_ENTER_INTEREST_WITH_REQUIRED_OTHER, payload)
     }
 }

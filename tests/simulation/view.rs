@@ -1,6 +1,6 @@
 //! What one client has been told, and whether it could be told so (guarantees G3, G5, G6).
 
-use crate::contract::{self, Value};
+use crate::simulation::contract::{self, Value};
 use donet::wire::{Doid, MessageType, Reader, Truncated, Zone, message_type as t};
 use std::collections::{BTreeMap, BTreeSet};
 

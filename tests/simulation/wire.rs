@@ -61,3 +61,10 @@ pub fn describe_client(body: &[u8]) -> String {
         Err(_) => format!("{body:02x?}"),
     }
 }
+
+/// Reads a message of a role.
+pub fn message(body: &[u8]) -> Option<(MessageType, Vec<u8>)> {
+    let datagram = Datagram::from_body(body).ok()?;
+    let (_, message_type, payload): (_, _, Reader<'_>) = datagram.message().ok()?;
+    Some((message_type, payload.rest().to_vec()))
+}

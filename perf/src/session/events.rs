@@ -1,8 +1,8 @@
 //! The event log: JSON lines, compared with what has happened.
 
-use crate::daemon::HANG_GUARD;
 use crate::failure::{Failure, ensure};
 use crate::internal::Internal;
+use crate::wait;
 use donet::event_logger::Event;
 use donet::wire::Channel;
 use serde_json::{Map, Value};
@@ -10,8 +10,6 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::thread;
-use std::time::{Duration, Instant};
 
 /// How a client's connection ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,19 +47,14 @@ type Line = Map<String, Value>;
 /// When it does not appear, or a line is no JSON.
 pub fn mark(ai: &Internal, folder: &Path, marker: &str) -> Result<Vec<Line>, Failure> {
     ai.log(&Event::new("session-marker", marker.to_owned()).encode());
-    // Something must be awaited for the bytes to leave; the files tell nobody when they grow.
-    let deadline = Instant::now() + HANG_GUARD;
-    loop {
+    wait::for_some(&format!("the marker {marker:?} in the event log"), || {
+        // Bytes leave when the scenario waits for anything; the files tell nobody when they grow.
         ai.flush()?;
         let lines = read(folder)?;
-        if lines.iter().any(|line| text(line, "type") == "session-marker" && text(line, "sender") == marker) {
-            return Ok(lines);
-        }
-        ensure(Instant::now() < deadline, || {
-            format!("the event log has no marker {marker:?} within {HANG_GUARD:?}; it has {} lines", lines.len())
-        })?;
-        thread::sleep(Duration::from_millis(5));
-    }
+        let is_there =
+            lines.iter().any(|line| text(line, "type") == "session-marker" && text(line, "sender") == marker);
+        Ok(is_there.then_some(lines))
+    })
 }
 
 /// All complete lines of all files, in the order of the files' names.

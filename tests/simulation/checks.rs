@@ -1,0 +1,234 @@
+//! What everybody hears, and what must be true of it: of each message when it comes, of the whole at rest.
+
+use crate::simulation::bus::BUS;
+use crate::simulation::contract::{self, Value};
+use crate::simulation::play::{FAREWELL, Phase, Play};
+use crate::simulation::view::{Place, Seen};
+use crate::simulation::wire::{bodies, describe_client, describe_internal, note};
+use donet::wire::{Datagram, Doid, message_type as t};
+use std::collections::{BTreeMap, BTreeSet};
+
+impl Play {
+    /// Reads what everybody was sent, checks it, and lets links answer.
+    pub fn hear(&mut self) -> Result<(), String> {
+        for body in self.recorder.bodies(&mut self.world) {
+            self.record(&body)?;
+        }
+        for who in 0..self.links.len() {
+            let Some(link) = self.links[who].as_mut() else { continue };
+            for body in link.bodies(&mut self.world) {
+                note(|| format!("link {who} ← {}", describe_internal(&body)));
+                self.link_hears(who, body).map_err(|error| format!("link {who}: {error}"))?;
+            }
+        }
+        for number in 0..self.clients.len() {
+            let client = &mut self.clients[number];
+            client.unread.extend(self.world.received(client.peer));
+            for body in bodies(&mut client.unread) {
+                note(|| format!("client {number} ← {}", describe_client(&body)));
+                client.view.read(&body).map_err(|error| format!("client {number}: {error}"))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn link_hears(&mut self, who: usize, body: Vec<u8>) -> Result<(), String> {
+        let datagram = Datagram::from_body(&body).map_err(|error| error.to_string())?;
+        let (_, message_type, mut payload) = datagram.message().map_err(|error| error.to_string())?;
+        match message_type {
+            BUS => {
+                self.bus.hear(who, payload)?;
+                if self.random.below(3) == 0 {
+                    self.publish(who);
+                }
+            }
+            FAREWELL => {
+                let number = payload.u32().map_err(|error| error.to_string())?;
+                let Some(count) = self.farewells.get_mut(&number) else {
+                    return Err(format!("the post-remove of client {number} came before its end"));
+                };
+                *count += 1;
+            }
+            t::CLIENTAGENT_DONE_INTEREST_RESP => self.server_interests.1 += 1,
+            _ => {
+                let link = self.links[who].as_mut().expect("it hears");
+                link.answers.push(body);
+            }
+        }
+        Ok(())
+    }
+
+    /// What the recorder hears of an object is its history.
+    fn record(&mut self, body: &[u8]) -> Result<(), String> {
+        let short = |error: donet::wire::Truncated| error.to_string();
+        let datagram = Datagram::from_body(body).map_err(|error| error.to_string())?;
+        let (_, message_type, mut payload) = datagram.message().map_err(short)?;
+        let doid = payload.doid().map_err(short)?;
+        note(|| format!("recorder ← {}", describe_internal(body)));
+        match message_type {
+            t::STATESERVER_OBJECT_ENTER_LOCATION_WITH_REQUIRED
+            | t::STATESERVER_OBJECT_ENTER_LOCATION_WITH_REQUIRED_OTHER => {
+                let place = (payload.doid().map_err(short)?, payload.zone().map_err(short)?);
+                payload.u16().map_err(short)?;
+                let record = self.records.entry(doid).or_default();
+                record.place = place;
+                record.value = payload.u32().map_err(short)?;
+            }
+            t::STATESERVER_OBJECT_SET_FIELD => {
+                let field = payload.u16().map_err(short)?;
+                let value = contract::read(field, &mut payload).map_err(short)?;
+                let record = self.records.get_mut(&doid).ok_or(format!("the recorder does not know {doid}"))?;
+                if field == contract::VALUE {
+                    if value.1 != record.value + 1 {
+                        return Err(format!("recorder: {doid} went from {} to {}", record.value, value.1));
+                    }
+                    record.value = value.1;
+                    return Ok(());
+                }
+                let last = record.history.iter().rev().find(|(_, other)| other.0 == value.0);
+                if last.is_some_and(|(_, other)| other.1 >= value.1) {
+                    return Err(format!("recorder: {doid} got {value:?} after {last:?} (G1)"));
+                }
+                record.history.push((field, value));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Lets everything come to rest, links' answers to each other included.
+    pub fn rest(&mut self) -> Result<(), String> {
+        for client in &self.clients {
+            self.world.stall(client.peer, false);
+        }
+        for _ in 0..200 {
+            self.world.run();
+            let before = self.bus.delivered;
+            self.hear()?;
+            if self.bus.delivered == before && !self.world.advance(1) {
+                return Ok(());
+            }
+        }
+        Err("links answer each other for ever".to_owned())
+    }
+
+    pub fn check_at_rest(&mut self) -> Result<(), String> {
+        self.rest()?;
+        note(|| "--- rest".to_owned());
+        self.bus.check_at_rest()?;
+        let (asked, answered) = self.server_interests;
+        let has_ended = self.clients.iter().any(|client| client.stage == Phase::Gone);
+        if answered > asked || (answered < asked && !has_ended) {
+            return Err(format!("{asked} interests were asked for by keepers, {answered} answered"));
+        }
+        let is_gone = |number: u32| self.clients[number as usize].stage == Phase::Gone;
+        let mut ended = self.farewells.iter().filter(|&(&number, _)| is_gone(number));
+        if let Some((number, count)) = ended.find(|(_, count)| **count != 1) {
+            return Err(format!("the post-remove of client {number} came {count} times"));
+        }
+        for (doid, thing) in self.things.iter().filter(|(_, thing)| thing.place.0 != 0) {
+            let record = self.records.get(doid).ok_or(format!("the recorder never heard of {doid}"))?;
+            if (record.place, record.value) != (thing.place, thing.value) {
+                return Err(format!("recorder: {doid} is {record:?}, not {thing:?}"));
+            }
+        }
+        for number in 0..self.clients.len() {
+            self.check_client(number).map_err(|error| format!("client {number}: {error}"))?;
+        }
+        for thing in self.things.values_mut() {
+            (thing.owner_changed, thing.used) = (false, false);
+        }
+        Ok(())
+    }
+
+    fn check_client(&mut self, number: usize) -> Result<(), String> {
+        let client = &mut self.clients[number];
+        if client.stage == Phase::Gone {
+            client.view.windows.clear();
+            return Ok(());
+        }
+        if let Some(code) = client.view.ejected {
+            return Err(format!("ejected with {code}"));
+        }
+        if self.world.is_closed(client.peer) {
+            return Err("closed".to_owned());
+        }
+        if client.view.done != client.asked {
+            let missing: Vec<_> = client.asked.symmetric_difference(&client.view.done).collect();
+            return Err(format!("interests {missing:?} are not done"));
+        }
+        if !client.view.announced.is_empty() {
+            return Err(format!("interests of the server {:?} are not done", client.view.announced));
+        }
+        let covers = |place: &Place| {
+            client.interests.values().any(|(parent, zones)| *parent == place.0 && zones.contains(&place.1))
+        };
+        let moved = &client.view.moved;
+        let expected: BTreeMap<Doid, (Place, u32)> = self
+            .things
+            .iter()
+            .filter(|(doid, thing)| covers(&thing.place) && !moved.contains(doid))
+            .map(|(&doid, thing)| (doid, (thing.place, thing.value)))
+            .collect();
+        let state = |seen: &Seen| (seen.place, seen.value);
+        let visible: BTreeMap<Doid, (Place, u32)> = client
+            .view
+            .visible
+            .iter()
+            .filter(|(doid, _)| !moved.contains(doid))
+            .map(|(&doid, seen)| (doid, state(seen)))
+            .collect();
+        if visible != expected {
+            let differ = |doid: &&Doid| visible.get(doid) != expected.get(doid);
+            let all: BTreeSet<Doid> = visible.keys().chain(expected.keys()).copied().collect();
+            let text: Vec<String> = all
+                .iter()
+                .filter(differ)
+                .map(|doid| format!("{doid}: sees {:?}, should {:?}", visible.get(doid), expected.get(doid)))
+                .collect();
+            return Err(format!("(G5) {}", text.join("; ")));
+        }
+        let owned: BTreeSet<Doid> = client.view.owned.keys().copied().collect();
+        let own = self.things.iter().filter(|(_, thing)| thing.owner == client.channel).map(|(&doid, _)| doid);
+        let own: BTreeSet<Doid> = own.collect();
+        if owned != own {
+            return Err(format!("owns {owned:?}, should own {own:?}"));
+        }
+        let own_writer = 1 + number as u32;
+        let open = client.view.visible.iter().map(|(&doid, seen)| (doid, seen.clone(), true));
+        let ended = std::mem::take(&mut client.view.windows);
+        let windows = ended.into_iter().map(|window| (window.doid, window.seen, window.is_open)).chain(open);
+        for (doid, seen, is_open) in windows.filter(|(doid, ..)| !client.view.moved.contains(doid)) {
+            let history = self.records.get(&doid).map_or(&[][..], |record| &record.history);
+            check_window(&seen, is_open, history, own_writer).map_err(|error| format!("{doid}: {error} (G6)"))?;
+        }
+        Ok(())
+    }
+}
+
+/// What a client was told while an object was in view must be what happened to it, in that order, but for what the client
+/// wrote itself; if it is in view still, all of it.
+fn check_window(seen: &Seen, is_open: bool, history: &[(u16, Value)], own: u32) -> Result<(), String> {
+    let mut from = 0;
+    for (field, value) in &seen.entered_with {
+        let place = history.iter().position(|entry| entry == &(*field, *value));
+        from = from.max(1 + place.ok_or(format!("entered with {value:?}, which never was"))?);
+    }
+    for (index, (field, value)) in history[..from].iter().enumerate() {
+        let is_last = !history[index + 1..from].iter().any(|(other, _)| other == field);
+        if is_last && seen.entered_with.get(field) != Some(value) {
+            return Err(format!("entered without {value:?}"));
+        }
+    }
+    let mut expected = history[from..].iter().filter(|(_, value)| value.0 != own);
+    for told in &seen.told {
+        let next = expected.next();
+        if next != Some(told) {
+            return Err(format!("told of {told:?} where {next:?} was due; of {history:?} it was told {:?}", seen.told));
+        }
+    }
+    match expected.next() {
+        Some(missed) if is_open => Err(format!("never told of {missed:?}")),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,51 @@
+//! Whole daemons in a simulated world, with every role that needs no disk.
+
+use donet::config::{self, Config};
+use donet::daemon::{Daemon, Shared};
+use donet_dc::{Contract, Options, Source, TextPolicy};
+use donet_shards::ShardId;
+use donet_shards::sim::{Shape, World};
+use std::path::Path;
+use std::sync::Arc;
+
+/// What the daemons of a world have in common.
+#[derive(Clone)]
+pub struct Stage {
+    config: Arc<Config>,
+    contract: Arc<Contract>,
+}
+
+impl Stage {
+    /// # Panics
+    /// When one of the two texts is wrong.
+    pub fn new(contract: &str, config: &str) -> Self {
+        let sources = [Source { name: "sim.dc".into(), text: contract.into() }];
+        let contract = Contract::parse(&sources, &Options::default()).unwrap_or_else(|error| panic!("{error}"));
+        let config = config::parse(Path::new("/sim/daemon.toml"), config).unwrap_or_else(|error| panic!("{error}"));
+        Self { config: Arc::new(config), contract: Arc::new(contract) }
+    }
+
+    /// A world of one daemon.
+    pub fn world(&self, seed: u64, shape: Shape) -> World<Daemon> {
+        let shared = Shared {
+            config: self.config.clone(),
+            contract: self.contract.clone(),
+            text: TextPolicy::Utf8,
+            databases: Vec::new(),
+            reloadable: Default::default(),
+        };
+        World::shaped(seed, shape, |shard| Daemon::new(shared.clone(), shard, shape.shards))
+    }
+
+    /// The hash that clients say hello with.
+    #[allow(dead_code, reason = "not every world has clients")]
+    pub fn hash(&self) -> u32 {
+        self.contract.hash()
+    }
+
+    /// The executor that accepts for the first Client Agent.
+    #[allow(dead_code, reason = "not every world has clients")]
+    pub fn home(&self, shards: usize) -> ShardId {
+        donet::client_agent::pool_home(&self.config.client_agents[0].channels, shards)
+    }
+}

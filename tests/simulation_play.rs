@@ -1,0 +1,28 @@
+//! Random plays of whole daemons keep every guarantee, and a seed repeats its play (`simulation/mod.rs`). `make sim SEEDS=…`
+//! plays more seeds than the tests here do.
+
+#[allow(dead_code, reason = "seeds are named by the program of `make sim`")]
+mod simulation;
+
+use simulation::{play, runner, wire};
+
+#[test]
+fn whatever_the_interleaving_the_guarantees_are_kept() {
+    runner::all(0..120).unwrap_or_else(|error| panic!("{error}"));
+}
+
+/// A seed is a run: what it did once it does again, whatever the addresses and hash tables of the process.
+#[test]
+fn a_seed_repeats_its_play() {
+    for seed in 0..10 {
+        let played = || {
+            wire::trace(true);
+            let outcome = runner::outcome(seed, play::shape_of(seed));
+            (wire::trace(false), outcome)
+        };
+        let (first, second) = (played(), played());
+        let differs = first.0.iter().zip(&second.0).position(|(one, other)| one != other);
+        let place = differs.map(|line| (&first.0[line], &second.0[line]));
+        assert!(first == second, "seed {seed} differs at {place:?}");
+    }
+}
