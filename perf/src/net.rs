@@ -445,13 +445,13 @@ mod tests {
         seen.pop_front().unwrap()
     }
 
-    /// A network and so many connections of it, each with the other side's socket.
-    fn connected<const N: usize>() -> (Network, VecDeque<(Key, Seen)>, [(Key, TcpStream); N]) {
+    /// A listener, a network and so many connections between them, each with the other side's socket.
+    fn connected<const N: usize>() -> (TcpListener, Network, VecDeque<(Key, Seen)>, [(Key, TcpStream); N]) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let mut network = Network::new().unwrap();
         let pairs = std::array::from_fn(|_| (network.connect(address).unwrap(), listener.accept().unwrap().0));
-        (network, VecDeque::new(), pairs)
+        (listener, network, VecDeque::new(), pairs)
     }
 
     fn frame(body: &[u8]) -> Vec<u8> {
@@ -490,7 +490,7 @@ mod tests {
 
     #[test]
     fn what_the_other_side_does_not_take_at_once_is_sent_later_in_order() {
-        let (mut network, mut seen, [(key, mut socket)]) = connected();
+        let (_, mut network, mut seen, [(key, mut socket)]) = connected();
         // More than all socket buffers hold, written before anything is read.
         let total_bytes = 64 << 20;
         let pattern: Vec<u8> = (0..total_bytes).map(|index: usize| (index / 7) as u8).collect();
@@ -512,7 +512,7 @@ mod tests {
 
     #[test]
     fn a_handler_sends_on_any_connection_and_keys_do_not_come_back() {
-        let (mut network, mut seen, [(left, mut left_socket), (right, mut right_socket)]) = connected();
+        let (listener, mut network, mut seen, [(left, mut left_socket), (right, mut right_socket)]) = connected();
         for _ in 0..2 {
             assert_eq!(next(&mut network, &mut seen).1, Seen::Connected);
         }
@@ -532,7 +532,7 @@ mod tests {
         assert_eq!(received[..], frame(b"and out"));
 
         network.close(left);
-        let again = network.connect(address).unwrap();
+        let again = network.connect(listener.local_addr().unwrap()).unwrap();
         assert_eq!(again.slot(), left.slot());
         assert_ne!(again, left);
         network.send(left, b"nobody");
@@ -542,7 +542,8 @@ mod tests {
 
     #[test]
     fn a_refused_connect_and_a_reset_are_ends_with_their_error() {
-        let (mut network, mut seen, [(key, socket)]) = connected();
+        let (listener, mut network, mut seen, [(key, socket)]) = connected();
+        let address = listener.local_addr().unwrap();
         assert_eq!(next(&mut network, &mut seen), (key, Seen::Connected));
         socket2::SockRef::from(&socket).set_linger(Some(Duration::ZERO)).unwrap();
         drop(socket);
@@ -554,7 +555,7 @@ mod tests {
 
     #[test]
     fn finish_and_reset_reach_the_other_side_as_what_they_are() {
-        let (mut network, mut seen, [(key, mut socket)]) = connected();
+        let (_, mut network, mut seen, [(key, mut socket)]) = connected();
         assert_eq!(next(&mut network, &mut seen), (key, Seen::Connected));
         network.reset(key);
         let error = socket.read(&mut [0; 1]).unwrap_err();
