@@ -415,6 +415,8 @@ mod tests {
     use std::net::{TcpListener, TcpStream};
     use std::thread;
 
+    type Inputs = VecDeque<(Key, Seen)>;
+
     /// Inputs, owned.
     #[derive(Debug, PartialEq)]
     enum Seen {
@@ -423,7 +425,7 @@ mod tests {
         Ended(End),
     }
 
-    fn collect(network: &mut Network, seen: &mut VecDeque<(Key, Seen)>) {
+    fn collect(network: &mut Network, seen: &mut Inputs) {
         network
             .turn(Some(Duration::from_secs(20)), &mut |_, key, input| {
                 seen.push_back((
@@ -438,7 +440,7 @@ mod tests {
             .unwrap();
     }
 
-    fn next(network: &mut Network, seen: &mut VecDeque<(Key, Seen)>) -> (Key, Seen) {
+    fn next(network: &mut Network, seen: &mut Inputs) -> (Key, Seen) {
         while seen.is_empty() {
             collect(network, seen);
         }
@@ -446,7 +448,7 @@ mod tests {
     }
 
     /// A listener, a network and so many connections between them, each with the other side's socket.
-    fn connected<const N: usize>() -> (TcpListener, Network, VecDeque<(Key, Seen)>, [(Key, TcpStream); N]) {
+    fn connected<const N: usize>() -> (TcpListener, Network, Inputs, [(Key, TcpStream); N]) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let mut network = Network::new().unwrap();
