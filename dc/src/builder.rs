@@ -6,6 +6,7 @@
 use crate::contract::Options;
 use crate::keywords::Keywords;
 use crate::names::Symbol;
+use crate::number_hasher::{BuildNumberHasher, NumberMap, NumberSet};
 use crate::source::Span;
 use crate::types::{Parameter, RecordType, Shape, TypeId, Types};
 use hashbrown::{HashMap, HashSet};
@@ -57,7 +58,6 @@ pub(crate) struct ClassEntry {
     pub bases: Vec<u32>,
     /// Not the constructor.
     pub own: Vec<u32>,
-    pub own_by_name: HashMap<Symbol, u32>,
     pub constructor: Option<u32>,
     /// In packing order; known when the class is closed.
     pub inherited: Vec<u32>,
@@ -93,6 +93,8 @@ pub(crate) struct Builder {
     pub types: Types,
     pub classes: Vec<ClassEntry>,
     pub fields: Vec<FieldEntry>,
+    /// The fields that each class declares itself, by its place and their name. Not the constructor.
+    pub own_names: NumberMap<(u32, Symbol), u32>,
     /// File-level classes and structs in the order of their closing braces.
     pub class_list: Vec<u32>,
     pub things: HashMap<Symbol, (Thing, Span)>,
@@ -112,11 +114,13 @@ pub(crate) struct Builder {
 }
 
 impl Builder {
-    pub fn new() -> Self {
+    /// With room for so many fields.
+    pub fn new(capacity: usize) -> Self {
         Builder {
-            types: Types::new(),
+            types: Types::new(capacity),
             classes: Vec::new(),
-            fields: Vec::new(),
+            fields: Vec::with_capacity(capacity),
+            own_names: NumberMap::with_capacity_and_hasher(capacity, BuildNumberHasher::default()),
             class_list: Vec::new(),
             things: HashMap::new(),
             typedefs: HashMap::new(),
@@ -149,17 +153,19 @@ impl Builder {
 
     /// Own fields, then each base and its bases, in order.
     pub fn find_field(&self, class: u32, name: Symbol) -> Option<u32> {
-        let mut seen = HashSet::new();
+        if let Some(field) = self.own_names.get(&(class, name)) {
+            return Some(*field);
+        }
+        let mut seen = NumberSet::default();
         let mut waiting = vec![class];
         while let Some(index) = waiting.pop() {
             if !seen.insert(index) {
                 continue;
             }
-            let entry = &self.classes[index as usize];
-            if let Some(field) = entry.own_by_name.get(&name) {
+            if let Some(field) = self.own_names.get(&(index, name)) {
                 return Some(*field);
             }
-            waiting.extend(entry.bases.iter().rev());
+            waiting.extend(self.classes[index as usize].bases.iter().rev());
         }
         None
     }
@@ -188,15 +194,18 @@ impl Builder {
         if entry.bases.is_empty() {
             return entry.own.clone();
         }
-        let mut list = Vec::new();
-        let mut names = HashSet::new();
+        let most: usize = entry.bases.iter().map(|base| self.classes[*base as usize].inherited.len()).sum();
+        let mut list = Vec::with_capacity(most + entry.own.len());
+        let mut names = NumberSet::default();
         // The list of one base has no name twice.
         let several = entry.bases.len() > 1;
         for base in &entry.bases {
             for field in &self.classes[*base as usize].inherited {
                 let keep = match self.fields[*field as usize].symbol {
                     // An own field of that name takes the place, so the inherited one never enters the list.
-                    Some(symbol) => !entry.own_by_name.contains_key(&symbol) && (!several || names.insert(symbol)),
+                    Some(symbol) => {
+                        !self.own_names.contains_key(&(class, symbol)) && (!several || names.insert(symbol))
+                    }
                     None => !sort,
                 };
                 if keep {

@@ -107,47 +107,80 @@ pub(crate) struct SwitchStep {
 pub(crate) struct Compiler<'a> {
     types: &'a Types,
     done: Vec<Option<Arc<[Step]>>>,
+    /// Steps of the types around the one that is being compiled, the innermost last.
+    steps: Vec<Step>,
+    /// Where the steps of the innermost type begin: it melts into nothing before.
+    first: usize,
 }
 
 impl<'a> Compiler<'a> {
     pub fn new(types: &'a Types) -> Self {
-        Compiler { types, done: vec![None; types.len()] }
+        Compiler { types, done: vec![None; types.len()], steps: Vec::new(), first: 0 }
     }
 
     pub fn compile(&mut self, id: TypeId) -> Arc<[Step]> {
         if let Some(done) = &self.done[id.0 as usize] {
             return done.clone();
         }
-        let mut steps = match self.types.shape(id) {
-            Shape::Record(record) => Vec::with_capacity(record.members.len()),
-            _ => Vec::with_capacity(1),
-        };
-        match self.types.shape(id) {
-            Shape::Invalid => steps.push(Step::Never),
-            Shape::Simple(simple) => add_simple(simple, &mut steps),
-            Shape::Array(array) => self.add_array(array, &mut steps),
-            Shape::Record(record) => self.add_members(&record.members, &mut steps),
-            Shape::Switch(switch) => self.add_switch(switch, &mut steps),
-        }
-        let steps: Arc<[Step]> = steps.into();
+        let steps = self.list(|compiler| compiler.add(id));
         self.done[id.0 as usize] = Some(steps.clone());
         steps
     }
 
-    fn add_members(&mut self, members: &[Parameter], steps: &mut Vec<Step>) {
+    /// What `add` adds, as a list of its own.
+    fn list(&mut self, add: impl FnOnce(&mut Self)) -> Arc<[Step]> {
+        let outer = std::mem::replace(&mut self.first, self.steps.len());
+        add(self);
+        let steps = self.steps.drain(self.first..).collect();
+        self.first = outer;
+        steps
+    }
+
+    fn add(&mut self, id: TypeId) {
+        let types = self.types;
+        match types.shape(id) {
+            Shape::Invalid => self.step(Step::Never),
+            Shape::Simple(simple) => {
+                if let Some(step) = simple_step(simple) {
+                    self.step(step);
+                }
+            }
+            Shape::Array(array) => self.add_array(array),
+            Shape::Record(record) => self.add_members(&record.members),
+            Shape::Switch(switch) => self.add_switch(switch),
+        }
+    }
+
+    fn add_members(&mut self, members: &[Parameter]) {
         for member in members {
+            if let Shape::Simple(_) = self.types.shape(member.ty) {
+                self.add(member.ty);
+                continue;
+            }
             let part = self.compile(member.ty);
             if part.len() > INLINE_STEPS_MAX {
-                steps.push(Step::Record(part));
+                self.step(Step::Record(part));
                 continue;
             }
             for step in part.iter() {
-                add_step(step.clone(), steps);
+                self.step(step.clone());
             }
         }
     }
 
-    fn add_array(&mut self, array: &ArrayType, steps: &mut Vec<Step>) {
+    fn step(&mut self, step: Step) {
+        if let (Step::Skip(more), Some(Step::Skip(before))) = (&step, self.steps[self.first..].last_mut())
+            && let Some(sum) = before.checked_add(*more)
+        {
+            *before = sum;
+            return;
+        }
+        if !matches!(step, Step::Skip(0)) {
+            self.steps.push(step);
+        }
+    }
+
+    fn add_array(&mut self, array: &ArrayType) {
         let element = self.compile(array.element);
         let plain_size = match element[..] {
             [] => Some(0),
@@ -160,11 +193,11 @@ impl<'a> Compiler<'a> {
                 _ if count == 0 => return,
                 Some(0) => return,
                 // The weight of a type bounds this product.
-                Some(size) => return add_step(Step::Skip(size.saturating_mul(count)), steps),
+                Some(size) => return self.step(Step::Skip(size.saturating_mul(count))),
                 None => {}
             }
         }
-        steps.push(Step::Array(Arc::new(ArrayStep {
+        self.step(Step::Array(Arc::new(ArrayStep {
             counted: array.counted,
             counts: Lengths::new(&array.counts),
             fixed_count: array.least_count(),
@@ -173,92 +206,83 @@ impl<'a> Compiler<'a> {
         })));
     }
 
-    fn add_switch(&mut self, switch: &SwitchType, steps: &mut Vec<Step>) {
+    fn add_switch(&mut self, switch: &SwitchType) {
         let key = self.compile(switch.key.ty);
         if key.is_empty() {
             // A key of no bytes is always the same key.
             match switch.members(&[]) {
-                Some(members) => self.add_members(members, steps),
-                None => steps.push(Step::Never),
+                Some(members) => self.add_members(members),
+                None => self.step(Step::Never),
             }
             return;
         }
-        let mut compile = |members: &[Parameter]| -> Arc<[Step]> {
-            let mut steps = Vec::new();
-            self.add_members(members, &mut steps);
-            steps.into()
-        };
+        let mut compile = |members: &[Parameter]| self.list(|compiler| compiler.add_members(members));
         let cases = switch.cases.iter().map(|case| (case.value.clone(), compile(&case.members))).collect();
         let default = switch.default.as_deref().map(&mut compile);
-        steps.push(Step::Switch(Arc::new(SwitchStep { key, cases, default })));
+        self.step(Step::Switch(Arc::new(SwitchStep { key, cases, default })));
     }
 }
 
-fn add_step(step: Step, steps: &mut Vec<Step>) {
-    if let (Step::Skip(more), Some(Step::Skip(before))) = (&step, steps.last_mut())
-        && let Some(sum) = before.checked_add(*more)
-    {
-        *before = sum;
-        return;
-    }
-    if !matches!(step, Step::Skip(0)) {
-        steps.push(step);
-    }
-}
-
-fn add_simple(simple: &SimpleType, steps: &mut Vec<Step>) {
+/// None for what takes no bytes.
+fn simple_step(simple: &SimpleType) -> Option<Step> {
     if simple.simple.is_text() {
-        return add_text(simple, steps);
+        return text_step(simple);
     }
     let Some(size) = simple.simple.number_size() else {
         // The elements of a legacy array take any value.
         let element_size = simple.simple.legacy_element().and_then(Simple::number_size).unwrap_or(5) as u32;
-        steps.push(Step::Array(Arc::new(ArrayStep {
+        return Some(Step::Array(Arc::new(ArrayStep {
             counted: true,
             counts: Lengths::Any,
             fixed_count: 0,
             element: Arc::new([Step::Skip(element_size)]),
             plain_size: Some(element_size),
         })));
-        return;
     };
     if simple.simple == Simple::Float64 {
-        steps.push(match &simple.real_ranges[..] {
+        return Some(match &simple.real_ranges[..] {
             [] => Step::Skip(8),
             ranges => Step::Real { ranges: ranges.into() },
         });
-        return;
     }
     let (least, greatest) = simple.simple.limits();
-    let reachable = simple.ranges.iter().filter(|(low, high)| *low <= greatest && least <= *high);
-    let ranges: Vec<(u64, u64)> = reachable
-        .map(|(low, high)| ((*low).max(least), (*high).min(greatest)))
-        .map(|(low, high)| (low as u64, (high - low) as u64))
-        .collect();
-    steps.push(match ranges[..] {
-        [] if simple.ranges.is_empty() => Step::Skip(size as u32),
-        [] => Step::Never,
-        [(low, span)] => match size {
-            1 => Step::Byte { low: low as u8, span: span as u8 },
-            2 => Step::Short { low: low as u16, span: span as u16 },
-            4 => Step::Word { low: low as u32, span: span as u32 },
-            _ => Step::Long { low, span },
+    // A bound beyond the type comes from a divisor after its range.
+    let stored = |(low, high): &(i128, i128)| {
+        let (low, high) = ((*low).max(least), (*high).min(greatest));
+        (low <= high).then(|| (low as u64, (high - low) as u64))
+    };
+    Some(match &simple.ranges[..] {
+        [] => Step::Skip(size as u32),
+        [range] => match (stored(range), size) {
+            (None, _) => Step::Never,
+            (Some((low, span)), 1) => Step::Byte { low: low as u8, span: span as u8 },
+            (Some((low, span)), 2) => Step::Short { low: low as u16, span: span as u16 },
+            (Some((low, span)), 4) => Step::Word { low: low as u32, span: span as u32 },
+            (Some((low, span)), _) => Step::Long { low, span },
         },
-        _ => Step::WithinAny { size: size as u8, ranges: ranges.into() },
-    });
+        ranges => Step::WithinAny { size: size as u8, ranges: ranges.iter().filter_map(stored).collect() },
+    })
 }
 
-fn add_text(simple: &SimpleType, steps: &mut Vec<Step>) {
+fn text_step(simple: &SimpleType) -> Option<Step> {
     let is_string = simple.simple == Simple::String;
-    steps.push(match simple.fixed_length() {
-        Some(0) => return,
-        Some(length) if is_string => Step::FixedString { length },
-        Some(length) => Step::Skip(length),
+    match simple.fixed_length() {
+        Some(0) => None,
+        Some(length) if is_string => Some(Step::FixedString { length }),
+        Some(length) => Some(Step::Skip(length)),
         None => {
-            let ranges: Vec<(u32, u32)> = simple.ranges.iter().map(|(low, high)| (*low as u32, *high as u32)).collect();
-            Step::Text { wide: simple.simple == Simple::Blob32, is_string, lengths: Lengths::new(&ranges) }
+            let length = |(low, high): &(i128, i128)| (*low as u32, *high as u32);
+            let lengths = match &simple.ranges[..] {
+                [] => Lengths::Any,
+                [range] => {
+                    let (low, high) = length(range);
+                    Lengths::Within(low, high)
+                }
+                ranges => Lengths::WithinAny(ranges.iter().map(length).collect()),
+            };
+            Some(Step::Text { wide: simple.simple == Simple::Blob32, is_string, lengths })
         }
-    });
+    }
 }
 
 /// Whether constraints are checked, or only lengths followed.

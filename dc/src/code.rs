@@ -2,7 +2,7 @@
 
 macro_rules! codes {
     ($($name:ident = $code:literal, $title:literal;)*) => {
-        /// What kind of mistake a diagnostic reports.
+        /// What kind of mistake a diagnostic reports, or what it warns of.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[non_exhaustive]
         pub enum Code { $(#[doc = $title] $name,)* }
@@ -13,6 +13,11 @@ macro_rules! codes {
             /// The stable spelling, such as `DC010`.
             pub fn as_str(self) -> &'static str {
                 match self { $(Code::$name => $code,)* }
+            }
+
+            /// Whether the contract is good all the same.
+            pub fn is_warning(self) -> bool {
+                self.as_str() >= "DC200"
             }
 
             /// What the code stands for, in a few words.
@@ -61,4 +66,8 @@ codes! {
     DuplicateCase = "DC102", "a case or default given twice";
     UnknownType = "DC110", "a type that is not declared";
     Limit = "DC120", "beyond a limit of this implementation";
+    // From DC200 on: warnings.
+    RequiredOwnrecv = "DC200", "a `required ownrecv` field without `broadcast`";
+    RequiredClrecv = "DC201", "a `required clrecv` field without `broadcast`";
+    NoParentingRules = "DC202", "a parent of zones without `setParentingRules`";
 }

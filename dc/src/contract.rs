@@ -9,14 +9,15 @@ use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::hash::hash;
 use crate::keywords::Keywords;
 use crate::limits::DEFAULT_WEIGHT_TOTAL_MAX;
+use crate::number_hasher::{NumberMap, NumberSet, spread};
 use crate::parser;
-use crate::source::Source;
+use crate::source::{Source, Span};
 use crate::types::{Shape, TypeId, Types};
 use crate::value_error::{TextPolicy, ValueError, ValueErrorKind};
 use crate::walk::{Nobody, Walk};
-use hashbrown::hash_table::Entry;
-use hashbrown::{DefaultHashBuilder, HashMap, HashSet, HashTable};
-use std::hash::{BuildHasher, BuildHasherDefault, Hasher};
+use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
+use smallvec::SmallVec;
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
 /// The three configuration switches of Panda3D (spec 3.12). All on by default, as there.
@@ -36,30 +37,8 @@ impl Default for Options {
     }
 }
 
-/// Numbers need no better spreading than a multiplication.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct NumberHasher(u64);
-
-impl Hasher for NumberHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.write_u16((*byte).into());
-        }
-    }
-
-    fn write_u16(&mut self, number: u16) {
-        // Both the high and the low bits must vary: hashbrown takes its tag from the top and its slot from the bottom.
-        let spread = (self.0 ^ u64::from(number)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        self.0 = spread ^ spread >> 32;
-    }
-}
-
-type NumberMap<T> = HashMap<u16, T, BuildHasherDefault<NumberHasher>>;
-type NumberSet = HashSet<u16, BuildHasherDefault<NumberHasher>>;
+/// Fields of one class: number and place.
+type ByNumber = HashTable<(u16, u32)>;
 
 /// The number of what has none: constructors, and struct members under some options.
 pub const NO_NUMBER: u16 = u16::MAX;
@@ -85,15 +64,16 @@ pub struct Contract {
 pub struct Class {
     number: u16,
     name: Arc<str>,
+    span: Span,
     is_struct: bool,
     base_names: Vec<Arc<str>>,
-    ancestors: NumberSet,
+    ancestors: NumberSet<u16>,
     /// Of the whole contract; what follows are places in it.
     all: Arc<Vec<Field>>,
     own: Vec<u32>,
     constructor: Option<u32>,
     inherited: Vec<u32>,
-    by_number: NumberMap<u32>,
+    by_number: ByNumber,
     /// By the hash of the name that the field keeps.
     by_name: HashTable<u32>,
     name_hasher: DefaultHashBuilder,
@@ -109,7 +89,9 @@ pub struct Field {
     keyword_list: Arc<KeywordList>,
     parts: Vec<u16>,
     part_names: Vec<Arc<str>>,
-    default: Box<[u8]>,
+    /// Most are short enough to need no memory of their own.
+    default: SmallVec<[u8; 16]>,
+    span: Span,
     has_explicit_default: bool,
     fixed_size: Option<usize>,
     steps: Arc<[Step]>,
@@ -154,10 +136,11 @@ impl Contract {
             }
         }
         let mut classes: Vec<Class> = Vec::with_capacity(class_list.len());
-        let mut places: HashMap<u32, usize> = HashMap::new();
-        let mut classes_by_name = HashMap::new();
+        let mut places = NumberMap::default();
+        let distinct = options.multiple_inheritance && options.virtual_inheritance;
+        let mut classes_by_name = HashMap::with_capacity(class_list.len());
         for (place, index) in class_list.iter().enumerate() {
-            let class = make_class(*index, &mut entries, &fields, &classes, &places, &name_hasher);
+            let class = make_class(*index, &mut entries, &fields, &classes, &places, &name_hasher, distinct);
             if !class.name.is_empty() {
                 classes_by_name.insert(class.name.clone(), place as u16);
             }
@@ -264,7 +247,8 @@ fn make_fields(entries: Vec<FieldEntry>, types: &Arc<Types>, name_hasher: &Defau
             keyword_list: entry.keywords,
             parts: entry.parts.iter().map(|index| part(index).number).collect(),
             part_names: entry.parts.iter().map(|index| part(index).name.clone()).collect(),
-            default: default[..].into(),
+            default: SmallVec::from_slice(&default),
+            span: entry.span,
             has_explicit_default: entry.default.is_some() || node.has_default,
             fixed_size: node.size.and_then(|size| usize::try_from(size).ok()),
             steps: compiler.compile(entry.ty),
@@ -282,8 +266,9 @@ fn make_class(
     entries: &mut [ClassEntry],
     fields: &Arc<Vec<Field>>,
     classes: &[Class],
-    places: &HashMap<u32, usize>,
+    places: &NumberMap<u32, usize>,
     name_hasher: &DefaultHashBuilder,
+    distinct: bool,
 ) -> Class {
     let entry = &mut entries[index as usize];
     let (own, inherited) = (std::mem::take(&mut entry.own), std::mem::take(&mut entry.inherited));
@@ -293,10 +278,11 @@ fn make_class(
     for base in entry.bases.iter().filter_map(|base| places.get(base)) {
         ancestors.extend(&classes[*base].ancestors);
     }
-    let (by_number, by_name) = lookup_tables(&own, &inherited, fields);
+    let (by_number, by_name) = lookup_tables(&own, &inherited, fields, distinct);
     Class {
         number: entry.number.unwrap_or(NO_NUMBER),
         name: entry.name.clone(),
+        span: entry.span,
         is_struct: entry.is_struct,
         base_names: entry.bases.iter().map(|base| entries[*base as usize].name.clone()).collect(),
         ancestors,
@@ -310,19 +296,25 @@ fn make_class(
     }
 }
 
-/// Where the fields of a class are, by number and by name. Without overriding its list holds two of one name or number;
-/// a look-up finds the nearer, an own field first.
-fn lookup_tables(own: &[u32], inherited: &[u32], fields: &[Field]) -> (NumberMap<u32>, HashTable<u32>) {
-    let mut by_number = NumberMap::with_capacity_and_hasher(inherited.len(), Default::default());
+/// Where the fields of a class are, by number and by name. Without overriding (`distinct`) its list holds two of one name
+/// or number; a look-up finds the nearer, an own field first.
+fn lookup_tables(own: &[u32], inherited: &[u32], fields: &[Field], distinct: bool) -> (ByNumber, HashTable<u32>) {
+    let mut by_number = ByNumber::with_capacity(inherited.len());
     let mut by_name = HashTable::with_capacity(inherited.len());
     let first_own = own.first().copied().unwrap_or(u32::MAX);
     for place in inherited {
         let field = &fields[*place as usize];
+        let (number, hash) = (field.number, field.name_hash);
         let is_own = *place >= first_own;
-        if field.number != NO_NUMBER {
-            let found = by_number.entry(field.number).or_insert(*place);
-            if is_own {
-                *found = *place;
+        if number != NO_NUMBER {
+            let earlier =
+                if distinct { None } else { by_number.find_mut(spread(number), |(other, _)| *other == number) };
+            match earlier {
+                Some(found) if is_own => *found = (number, *place),
+                Some(_) => {}
+                None => {
+                    by_number.insert_unique(spread(number), (number, *place), |(other, _)| spread(*other));
+                }
             }
         }
         if field.name.is_empty() {
@@ -330,13 +322,13 @@ fn lookup_tables(own: &[u32], inherited: &[u32], fields: &[Field]) -> (NumberMap
         }
         let same = |other: &u32| {
             let other = &fields[*other as usize];
-            other.name_hash == field.name_hash && other.name == field.name
+            other.name_hash == hash && other.name == field.name
         };
-        match by_name.entry(field.name_hash, same, |other| fields[*other as usize].name_hash) {
-            Entry::Occupied(mut found) if is_own => *found.get_mut() = *place,
-            Entry::Occupied(_) => {}
-            Entry::Vacant(empty) => {
-                empty.insert(*place);
+        match if distinct { None } else { by_name.find_mut(hash, same) } {
+            Some(found) if is_own => *found = *place,
+            Some(_) => {}
+            None => {
+                by_name.insert_unique(hash, *place, |other| fields[*other as usize].name_hash);
             }
         }
     }
@@ -352,6 +344,11 @@ impl Class {
     /// Empty for a class without a name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Where its name stands.
+    pub fn span(&self) -> Span {
+        self.span
     }
 
     pub fn is_struct(&self) -> bool {
@@ -380,7 +377,8 @@ impl Class {
 
     /// The field of that number, declared here or inherited and not shadowed.
     pub fn field(&self, id: u16) -> Option<&Field> {
-        self.by_number.get(&id).map(|place| &self.all[*place as usize])
+        let (_, place) = self.by_number.find(spread(id), |(number, _)| *number == id)?;
+        Some(&self.all[*place as usize])
     }
 
     /// The field of that name, declared here or inherited and not shadowed.
@@ -405,6 +403,11 @@ impl Field {
     /// Empty for a struct member without a name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Where the name of a method or molecule stands; a data field with its type.
+    pub fn span(&self) -> Span {
+        self.span
     }
 
     pub fn kind(&self) -> FieldKind {

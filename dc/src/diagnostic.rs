@@ -14,7 +14,7 @@ pub struct Label {
     pub text: String,
 }
 
-/// One mistake in a DC text.
+/// One mistake in a DC text, or a warning about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnostic {
     code: Code,
@@ -59,6 +59,7 @@ impl Diagnostic {
         self
     }
 
+    /// Finds file, line and column of the first label.
     pub(crate) fn locate(&mut self, sources: &[Source]) {
         let span = self.labels[0].span;
         if let Some(source) = sources.get(span.file as usize) {
@@ -70,6 +71,11 @@ impl Diagnostic {
     /// The stable code, such as `DC010`.
     pub fn code(&self) -> &'static str {
         self.code.as_str()
+    }
+
+    /// `error` or `warning`.
+    pub fn severity(&self) -> &'static str {
+        if self.code.is_warning() { "warning" } else { "error" }
     }
 
     pub fn kind(&self) -> Code {
@@ -106,7 +112,16 @@ impl Diagnostic {
 
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}:{}: error[{}]: {}", self.file, self.line, self.column, self.code(), self.message)?;
+        write!(
+            f,
+            "{}:{}:{}: {}[{}]: {}",
+            self.file,
+            self.line,
+            self.column,
+            self.severity(),
+            self.code(),
+            self.message
+        )?;
         match &self.help {
             Some(help) => write!(f, "\n  help: {help}"),
             None => Ok(()),

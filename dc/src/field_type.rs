@@ -345,7 +345,7 @@ impl FromStr for FieldType {
 
     /// Reads a canonical text; anything else is refused, also what is nested or repeated beyond [`crate::limits`].
     fn from_str(text: &str) -> Result<Self, TypeTextError> {
-        let mut reader = Reader { text, at: 0, types: Types::new(), closed: Vec::new(), depth: 0 };
+        let mut reader = Reader { text, at: 0, types: Types::new(0), closed: Vec::new(), depth: 0 };
         let ty = reader.read()?;
         let read = FieldType { types: Arc::new(reader.types), ty };
         if reader.at < text.len() {

@@ -63,10 +63,12 @@ pub(crate) struct Names {
 }
 
 impl Names {
-    pub fn new() -> Self {
+    /// With room for so many beside the words that it begins with.
+    pub fn new(capacity: usize) -> Self {
+        let capacity = FIRST_FREE as usize + capacity;
         let mut names = Names {
-            by_text: HashTable::with_capacity(1024),
-            texts: Vec::with_capacity(1024),
+            by_text: HashTable::with_capacity(capacity),
+            texts: Vec::with_capacity(capacity),
             hasher: DefaultHashBuilder::default(),
         };
         let types = crate::simple::Simple::ALL.iter().map(|simple| simple.name());

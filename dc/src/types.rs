@@ -114,11 +114,17 @@ pub(crate) struct TypeNode {
 
 pub(crate) struct Types {
     nodes: Vec<TypeNode>,
+    /// Of each type word, with its decorations, the type that was added last.
+    latest: [TypeId; Simple::ALL.len()],
 }
 
 impl Types {
-    pub fn new() -> Self {
-        let mut types = Types { nodes: Vec::with_capacity(256) };
+    /// With room for so many beside the bare type words.
+    pub fn new(capacity: usize) -> Self {
+        let mut types = Types {
+            nodes: Vec::with_capacity(1 + Simple::ALL.len() + capacity),
+            latest: [TypeId::INVALID; Simple::ALL.len()],
+        };
         types.add(Shape::Invalid);
         for simple in Simple::ALL {
             types.add(Shape::Simple(SimpleType::new(simple)));
@@ -142,6 +148,19 @@ impl Types {
 
     pub fn len(&self) -> usize {
         self.nodes.len()
+    }
+
+    /// A decorated type word. Parameters side by side are often alike and share one type.
+    pub fn add_simple(&mut self, simple: SimpleType) -> TypeId {
+        let latest = self.latest[simple.simple as usize];
+        if let Shape::Simple(other) = self.shape(latest)
+            && *other == simple
+        {
+            return latest;
+        }
+        let word = simple.simple as usize;
+        self.latest[word] = self.add(Shape::Simple(simple));
+        self.latest[word]
     }
 
     pub fn add(&mut self, shape: Shape) -> TypeId {

@@ -189,8 +189,48 @@ fn mistakes_are_drawn_with_their_line_and_a_caret() {
     std::fs::remove_dir_all(folder).unwrap();
 }
 
+#[test]
+fn warnings_are_drawn_and_change_the_exit_code_only_when_denied() {
+    let folder = tempfile();
+    let path = folder.join("warned.dc");
+    std::fs::write(&path, "dclass Avatar {\n  setGold(uint32 gold) required ownrecv;\n  say() broadcast;\n};\n")
+        .unwrap();
+    let path = path.to_str().unwrap();
+    let warned = tool(&["check", path], "");
+    assert_eq!(warned.status.code(), Some(0));
+    assert!(text(&warned).starts_with("ok: 1 classes"), "{}", text(&warned));
+    let drawn = complaint(&warned);
+    for part in [
+        "warning[DC200]",
+        "warned.dc:2:3",
+        "setGold(uint32 gold) required ownrecv;",
+        "^^^^^^^",
+        "warning[DC202]",
+        "2 warnings",
+    ] {
+        assert!(drawn.contains(part), "{part} is missing in:\n{drawn}");
+    }
+    let denied = tool(&["check", "--deny-warnings", "--plain", path], "");
+    assert_eq!(denied.status.code(), Some(1));
+    assert_eq!(text(&denied), "", "no ok");
+    assert!(complaint(&denied).contains("warned.dc:2:3: warning[DC200]: "), "{}", complaint(&denied));
+    let named = tool(&["check", "--plain", "--parent", "Avatar", path], "");
+    assert!(complaint(&named).contains("1:8: warning[DC202]: `Avatar` has no field"), "{}", complaint(&named));
+    // Only `check` warns: what others print is what was asked for.
+    assert_eq!(complaint(&tool(&["hash", path], "")), "");
+    assert_eq!(
+        tool(&["check", "--deny-warnings", "15_structs.dc"], "").status.code(),
+        Some(1),
+        "no class can be a parent"
+    );
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+/// A folder of this test alone.
 fn tempfile() -> PathBuf {
-    let folder = std::env::temp_dir().join(format!("donet-dc-test-{}", std::process::id()));
+    static COUNT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+    let number = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    let folder = std::env::temp_dir().join(format!("donet-dc-test-{}-{number}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     folder
 }

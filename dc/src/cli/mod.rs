@@ -8,7 +8,9 @@ mod render;
 mod show;
 
 use crate::contract::{Contract, Field, Options};
+use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::diff::diff;
+use crate::lint::lint;
 use crate::source::Source;
 use crate::value_error::TextPolicy;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -56,10 +58,17 @@ struct Reading {
 
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 enum Command {
-    /// Read files in order as one contract and report every mistake
+    /// Read files in order as one contract, report every mistake, and warn of what Panda3D decodes wrongly or refuses
     Check {
         #[arg(required = true)]
         files: Vec<PathBuf>,
+        /// A class whose objects are parents of zones, which no contract says: warn if it lacks `setParentingRules`.
+        /// Without any, warn only if no class at all has that field
+        #[arg(long, value_name = "CLASS")]
+        parent: Vec<String>,
+        /// Warnings are refusals: exit code 1
+        #[arg(long)]
+        deny_warnings: bool,
     },
     /// Print the 32-bit hash that clients and servers compare
     Hash {
@@ -186,8 +195,18 @@ impl Tool {
 fn execute(arguments: &Tool, out: &mut impl Write) -> Result<u8, Failure> {
     let reading = &arguments.reading;
     match &arguments.command {
-        Command::Check { files } => {
-            let contract = reading.contract(files)?;
+        Command::Check { files, parent, deny_warnings } => {
+            let sources = read(files)?;
+            let contract = reading.parse(&sources)?;
+            let parents: Vec<&str> = parent.iter().map(String::as_str).collect();
+            let warnings = lint(&contract, &sources, &parents);
+            if !warnings.is_empty() {
+                let told = reading.tell(&warnings, &sources);
+                if *deny_warnings {
+                    return Err(Failure::refused(told));
+                }
+                eprintln!("{told}\n");
+            }
             let classes = contract.classes().count();
             let structs = contract.classes_and_structs().count() - classes;
             writeln!(out, "ok: {classes} classes, {structs} structs, hash {:#010x}", contract.hash())?;
@@ -253,22 +272,38 @@ impl Reading {
     }
 
     fn contract(&self, files: &[PathBuf]) -> Result<Contract, Failure> {
-        let mut sources = Vec::new();
-        for file in files {
-            let text = std::fs::read(file);
-            let text =
-                text.map_err(|error| Failure::usage(format!("error: cannot read {}: {error}", file.display())))?;
-            sources.push(Source::new(file.display().to_string(), text));
-        }
-        Contract::parse(&sources, &self.options()).map_err(|errors| self.refusal(&errors, &sources))
+        self.parse(&read(files)?)
     }
 
-    fn refusal(&self, errors: &crate::Diagnostics, sources: &[Source]) -> Failure {
-        let text = if self.plain { format!("{errors}") } else { render::render(errors, sources) };
-        let count = errors.as_slice().len();
-        let plural = if count == 1 { "" } else { "s" };
-        Failure::refused(format!("{}\n{count} error{plural}", text.trim_end()))
+    fn parse(&self, sources: &[Source]) -> Result<Contract, Failure> {
+        Contract::parse(sources, &self.options()).map_err(|errors| self.refusal(&errors, sources))
     }
+
+    fn refusal(&self, errors: &Diagnostics, sources: &[Source]) -> Failure {
+        Failure::refused(self.tell(errors.as_slice(), sources))
+    }
+
+    /// All of them, and how many: errors, or warnings. Never empty.
+    fn tell(&self, diagnostics: &[Diagnostic], sources: &[Source]) -> String {
+        let text = if self.plain {
+            let lines: Vec<String> = diagnostics.iter().map(Diagnostic::to_string).collect();
+            lines.join("\n")
+        } else {
+            render::render(diagnostics, sources)
+        };
+        let count = diagnostics.len();
+        let plural = if count == 1 { "" } else { "s" };
+        format!("{}\n{count} {}{plural}", text.trim_end(), diagnostics[0].severity())
+    }
+}
+
+fn read(files: &[PathBuf]) -> Result<Vec<Source>, Failure> {
+    let read = |file: &PathBuf| {
+        let text = std::fs::read(file);
+        let text = text.map_err(|error| Failure::usage(format!("error: cannot read {}: {error}", file.display())))?;
+        Ok(Source::new(file.display().to_string(), text))
+    };
+    files.iter().map(read).collect()
 }
 
 /// `Class.field`, of a class or struct.

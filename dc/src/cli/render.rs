@@ -1,6 +1,6 @@
 //! Diagnostics with source lines and carets, drawn by annotate-snippets, which draws those of rustc.
 
-use crate::diagnostic::{Diagnostic, Diagnostics, Label};
+use crate::diagnostic::{Diagnostic, Label};
 use crate::source::Source;
 use annotate_snippets::{Annotation, AnnotationKind, Level, Renderer, Snippet};
 use std::borrow::Cow;
@@ -10,11 +10,12 @@ use std::io::IsTerminal;
 const LINE_BYTES_MAX: usize = 400;
 
 /// In colour on a terminal, unless `NO_COLOR` is set.
-pub(super) fn render(errors: &Diagnostics, sources: &[Source]) -> String {
+pub(super) fn render(diagnostics: &[Diagnostic], sources: &[Source]) -> String {
     let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let renderer = if colours { Renderer::styled() } else { Renderer::plain() };
     let texts: Vec<Cow<str>> = sources.iter().map(|source| drawable(&source.text)).collect();
-    let drawn: Vec<String> = errors.iter().map(|error| draw(error, sources, &texts, &renderer)).collect();
+    let drawn: Vec<String> =
+        diagnostics.iter().map(|diagnostic| draw(diagnostic, sources, &texts, &renderer)).collect();
     drawn.join("\n\n")
 }
 
@@ -24,10 +25,9 @@ fn draw(error: &Diagnostic, sources: &[Source], texts: &[Cow<str>], renderer: &R
     if !readable(&primary) {
         return error.to_string();
     }
-    let mut group = Level::ERROR
-        .primary_title(error.message())
-        .id(error.code())
-        .elements(std::iter::empty::<Snippet<Annotation>>());
+    let level = if error.kind().is_warning() { Level::WARNING } else { Level::ERROR };
+    let mut group =
+        level.primary_title(error.message()).id(error.code()).elements(std::iter::empty::<Snippet<Annotation>>());
     let mut files: Vec<u32> = error.labels().iter().filter(readable).map(|label| label.span.file).collect();
     files.dedup();
     for file in files {

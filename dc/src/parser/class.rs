@@ -10,7 +10,6 @@ use crate::limits::{INHERITED_FIELDS_MAX, NUMBERS_MAX};
 use crate::names::{Symbol, Word};
 use crate::source::Span;
 use crate::types::{Parameter, RecordType, Shape, TypeId};
-use hashbrown::HashMap;
 use std::sync::Arc;
 
 /// A field as it was read, before it has a number.
@@ -84,7 +83,6 @@ impl Parser<'_> {
             is_struct,
             bases,
             own: Vec::new(),
-            own_by_name: HashMap::new(),
             constructor: None,
             inherited: Vec::new(),
             number: None,
@@ -312,7 +310,7 @@ impl Parser<'_> {
             if entry.symbol == Some(name) {
                 return self.add_constructor(class, new, name, span);
             }
-            if let Some(earlier) = entry.own_by_name.get(&name) {
+            if let Some(earlier) = self.builder.own_names.get(&(class, name)) {
                 let text = self.names.text(name);
                 let earlier = self.builder.fields[*earlier as usize].span;
                 let message = format!("two fields named `{text}`");
@@ -332,10 +330,9 @@ impl Parser<'_> {
         }
         debug_assert!(is_struct || number.is_some());
         let index = self.push_field(new, number.map(|number| number as u16));
-        let entry = &mut self.builder.classes[class as usize];
-        entry.own.push(index);
+        self.builder.classes[class as usize].own.push(index);
         if let Some(symbol) = self.builder.fields[index as usize].symbol {
-            entry.own_by_name.insert(symbol, index);
+            self.builder.own_names.insert((class, symbol), index);
         }
     }
 

@@ -27,6 +27,9 @@ use std::sync::Arc;
 /// A mistake was reported; the caller goes on where it can.
 pub(crate) struct Stop;
 
+/// Text of a field with what surrounds it, in contracts of games.
+const BYTES_PER_FIELD: usize = 64;
+
 type Parsed<T> = Result<T, Stop>;
 
 pub(crate) struct Parser<'a> {
@@ -52,7 +55,8 @@ pub(crate) struct Parser<'a> {
 
 /// Reads all sources in order.
 pub(crate) fn parse(sources: &[Source], options: &Options) -> Result<Builder, Diagnostics> {
-    let mut parser = Parser::new(options, Lexer::new(0, b""));
+    let bytes = sources.iter().map(|source| source.text.len()).sum();
+    let mut parser = Parser::new(options, Lexer::new(0, b""), bytes);
     for (index, source) in sources.iter().enumerate() {
         if source.text.len() > SOURCE_BYTES_MAX {
             let span = Span { file: index as u32, ..Span::default() };
@@ -78,7 +82,7 @@ pub(crate) fn parse(sources: &[Source], options: &Options) -> Result<Builder, Di
 /// Reads one value that stands alone.
 pub(crate) fn parse_value(source: &Source) -> Result<Literal, Diagnostics> {
     let options = Options::default();
-    let mut parser = Parser::new(&options, Lexer::new(0, &source.text));
+    let mut parser = Parser::new(&options, Lexer::new(0, &source.text), 0);
     if source.text.len() > SOURCE_BYTES_MAX {
         let message = format!("a value may have {SOURCE_BYTES_MAX} bytes of text");
         parser.report(Diagnostic::new(Code::Limit, Span::default(), message));
@@ -97,12 +101,14 @@ pub(crate) fn parse_value(source: &Source) -> Result<Literal, Diagnostics> {
 }
 
 impl<'a> Parser<'a> {
-    fn new(options: &'a Options, lexer: Lexer<'a>) -> Self {
+    /// `bytes` of text are to be read: the tables begin with room for what so many usually declare.
+    fn new(options: &'a Options, lexer: Lexer<'a>, bytes: usize) -> Self {
+        let declarations = bytes.min(SOURCE_BYTES_MAX) / BYTES_PER_FIELD;
         Parser {
             options,
             lexer,
-            names: Names::new(),
-            builder: Builder::new(),
+            names: Names::new(declarations),
+            builder: Builder::new(declarations),
             diagnostics: Vec::new(),
             token: Token::End,
             span: Span::default(),

@@ -8,7 +8,7 @@ use crate::lexer::{Token, decode_text};
 use crate::names::{Symbol, Word};
 use crate::simple::{Number, Refusal, Simple, SimpleType, overlapping};
 use crate::source::Span;
-use crate::types::{Shape, TypeId, Types};
+use crate::types::{TypeId, Types};
 
 /// A parameter as it was read, before its default.
 pub(super) struct ReadParameter {
@@ -85,7 +85,7 @@ impl Parser<'_> {
         }
         let ty = match decorated {
             Some(decorated) if !decorated.is_plain() => {
-                let ty = self.builder.types.add(Shape::Simple(decorated));
+                let ty = self.builder.types.add_simple(decorated);
                 self.check_type(ty, start)
             }
             _ => Types::plain(simple),
