@@ -24,7 +24,7 @@ const FIRST: u32 = 1_000_000;
 const OBJECTS: u32 = 30_000;
 const ROUNDS: usize = 5;
 /// Answers in the middle of a deletion that show that others are let in. Without slices there is none.
-const ANSWERS_WANTED: usize = 1;
+const ANSWERS_WANTED: usize = 3;
 const PATIENCE: Duration = Duration::from_secs(120);
 
 struct Stage {
@@ -49,19 +49,26 @@ impl Stage {
         watcher.subscribe(AI);
         watcher.subscribe(OTHER_AI);
         let stage = Self { _daemon: daemon, _setup: setup, class, creator, watcher };
-        stage.create(BYSTANDER, (0, 0));
+        stage.await_subscriptions()?;
         stage.create(PARENT, (0, 0));
-        stage.await_bystander()?;
         Ok(stage)
     }
 
     fn create(&self, doid: u32, location: (u32, u32)) {
+        self.create_by(&self.creator, doid, location);
+    }
+
+    fn create_by(&self, link: &Internal, doid: u32, location: (u32, u32)) {
         let payload = Payload::new().u32(doid).u32(location.0).u32(location.1).u16(self.class).u16(7);
-        self.creator.publish(&[numbers::STATE_SERVER], t::STATESERVER_CREATE_OBJECT_WITH_REQUIRED, &payload);
+        link.publish(&[numbers::STATE_SERVER], t::STATESERVER_CREATE_OBJECT_WITH_REQUIRED, &payload);
     }
 
     fn set_ai(&self, doid: u32, ai: u64) {
-        self.creator.publish(&[doid.into()], t::STATESERVER_OBJECT_SET_AI, &Payload::new().u64(ai));
+        Self::set_ai_by(&self.creator, doid, ai);
+    }
+
+    fn set_ai_by(link: &Internal, doid: u32, ai: u64) {
+        link.publish(&[doid.into()], t::STATESERVER_OBJECT_SET_AI, &Payload::new().u64(ai));
     }
 
     fn ask(&self) {
@@ -69,9 +76,11 @@ impl Stage {
         self.watcher.publish(&[BYSTANDER.into()], t::STATESERVER_OBJECT_GET_AI, &question);
     }
 
-    /// The creator's link and the watcher's are two: the bystander says when it is there.
-    fn await_bystander(&self) -> Result<(), Failure> {
-        self.set_ai(BYSTANDER, OTHER_AI);
+    /// The creator's link and the watcher's are two, without an order between them: the watcher makes the bystander
+    /// itself, and what it is told of it says that its subscriptions stand.
+    fn await_subscriptions(&self) -> Result<(), Failure> {
+        self.create_by(&self.watcher, BYSTANDER, (0, 0));
+        Self::set_ai_by(&self.watcher, BYSTANDER, OTHER_AI);
         self.watcher.until("the bystander", |message| message.is(t::STATESERVER_OBJECT_ENTER_AI_WITH_REQUIRED))?;
         Ok(())
     }

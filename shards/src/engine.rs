@@ -251,6 +251,12 @@ impl<S: Shard> Engine<S> {
         self.held.drain(..ready).map(|(_, effect)| effect)
     }
 
+    /// Ends this executor's part in the mesh: what others still have for it is given up, and nobody waits for room in its
+    /// rings. There are no turns after it.
+    pub(crate) fn close(&mut self) {
+        self.port.close();
+    }
+
     fn intake(&mut self, now_us: u64) {
         // The sockets have been read by now: `arrived` is what they brought. Messages are taken and handled first.
         let Self { port, work, turn: Turn { counters, .. }, .. } = self;

@@ -246,6 +246,13 @@ impl<M> Port<M> {
         }
     }
 
+    /// Gives up both ends of every ring. The executor takes, sends and commits nothing after it.
+    pub(crate) fn close(&mut self) {
+        self.incoming.fill_with(|| None);
+        self.outgoing.fill_with(|| None);
+        self.waiting.iter_mut().for_each(VecDeque::clear);
+    }
+
     /// The last turn of this executor that every destination can see whole.
     pub fn committed(&self) -> u64 {
         self.committed

@@ -1,18 +1,20 @@
 //! One executor thread: its loop of turns, and how it sleeps.
 
-use super::doorbell::Doorbell;
+use super::doorbell::{Doorbell, Sleeper, always_readable, answer};
 use super::injector::Injector;
 use super::sockets::{Connection, accept};
 use crate::app::{ConnectionId, Input, ListenerId, MAX_SHARDS, Shard, ShardId};
 use crate::counters::SLOW_TURN_US;
 use crate::engine::Engine;
 use crate::mesh::{Port, RING_BATCHES, ports};
+use glommio::io::PollableFd;
 use glommio::timer::Timer;
 use glommio::{LocalExecutorBuilder, Placement as GlommioPlacement};
 use hashbrown::HashMap;
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
+use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -25,6 +27,12 @@ use std::time::{Duration, Instant};
 const IO_MEMORY_BYTES: usize = 64 * 1024;
 /// Entries of one executor's ring: readiness polls queue up beyond it, they are not lost.
 const RING_ENTRIES: usize = 1024;
+/// Glommio's timer that takes a task queue off the CPU: never. No task here runs for longer than a turn, and when the timer
+/// strikes before the first task of a round ran, glommio takes the queue for empty and sleeps on what it holds.
+const PREEMPT_TIMER: Duration = Duration::from_secs(24 * 3600);
+/// An executor that always has work looks at its sockets so often: after the first turn that ends as many microseconds
+/// after the last look. A look costs some four system calls, a few per cent of that.
+const LOOK_AT_SOCKETS_US: u64 = 200;
 /// How long an executor that ends waits for last bytes to leave.
 const SHUTDOWN_GRACE: Duration = Duration::from_millis(500);
 
@@ -63,6 +71,8 @@ pub enum ExecutorError {
     Count { count: usize },
     #[error("no UDP socket for events: {0}")]
     PacketSocket(std::io::Error),
+    #[error("no descriptor to wake an executor by: {0}")]
+    Doorbell(std::io::Error),
 }
 
 /// Executors that run.
@@ -117,7 +127,8 @@ where
     if shards == 0 || shards > MAX_SHARDS {
         return Err(ExecutorError::Count { count: shards });
     }
-    let doorbells: Vec<Arc<Doorbell>> = (0..shards).map(|_| Arc::default()).collect();
+    let doorbells: Result<Vec<Arc<Doorbell>>, _> = (0..shards).map(|_| Doorbell::new().map(Arc::new)).collect();
+    let doorbells = doorbells.map_err(ExecutorError::Doorbell)?;
     let (injector, receivers) = Injector::new(&doorbells);
     let mut listeners = listeners;
     let mut threads = Vec::with_capacity(shards);
@@ -213,12 +224,15 @@ fn run<S: Shard>(
         .name(&format!("shard-{}", parts.shard.0))
         .io_memory(IO_MEMORY_BYTES)
         .ring_depth(RING_ENTRIES)
-        .make();
-    let executor = match executor {
-        Ok(executor) => executor,
+        .preempt_timer(PREEMPT_TIMER)
+        .make()
+        .map_err(|error| error.to_string());
+    let ready = executor.and_then(|executor| Ok((executor, always_readable().map_err(|error| error.to_string())?)));
+    let (executor, always_readable) = match ready {
+        Ok(ready) => ready,
         Err(error) => {
-            let _ = started.send(Err(error.to_string()));
-            return Err(error.to_string());
+            let _ = started.send(Err(error.clone()));
+            return Err(error);
         }
     };
     let _ = started.send(Ok(()));
@@ -241,10 +255,27 @@ fn run<S: Shard>(
         for (id, listener) in parts.listeners {
             glommio::spawn_local(accept(core.clone(), id, listener)).detach();
         }
-        core.run(&parts.doorbells, parts.shard, &parts.external).await;
+        let doorbell = parts.doorbells[parts.shard.index()].clone();
+        glommio::spawn_local(answer_doorbell(core.clone(), doorbell.bell())).detach();
+        match PollableFd::new(always_readable) {
+            Ok(look) => core.run(&parts.doorbells, parts.shard, &parts.external, &look).await,
+            Err(error) => core.fail(&error.to_string()),
+        }
         core.failure.take()
     });
     failure.map_or(Ok(()), Err)
+}
+
+/// Wakes the turns whenever the bell has rung.
+async fn answer_doorbell<S: Shard>(core: Rc<Core<S>>, bell: Arc<OwnedFd>) {
+    let readable = PollableFd::new(bell);
+    while let Ok(bell) = &readable
+        && bell.readable().await.is_ok()
+    {
+        answer(bell.get_ref());
+        core.poke();
+    }
+    core.fail("its doorbell cannot be watched");
 }
 
 /// What the tasks of one executor share.
@@ -291,8 +322,15 @@ impl<S: Shard> Core<S> {
         .await;
     }
 
-    async fn run(self: &Rc<Self>, doorbells: &[Arc<Doorbell>], shard: ShardId, external: &Receiver<S::External>) {
+    async fn run(
+        self: &Rc<Self>,
+        doorbells: &[Arc<Doorbell>],
+        shard: ShardId,
+        external: &Receiver<S::External>,
+        look: &PollableFd<OwnedFd>,
+    ) {
         let own = &doorbells[shard.index()];
+        let mut looked_us = self.now_us();
         self.carry_out();
         loop {
             self.take_external(external);
@@ -313,17 +351,34 @@ impl<S: Shard> Core<S> {
             self.wake_sources();
             {
                 let mut engine = self.engine.borrow_mut();
-                own.set_clogged(engine.is_clogged());
+                own.sleeper.set_clogged(engine.is_clogged());
                 // The turn made room in the rings of those it took from.
                 engine.taken_from(|from| doorbells[from.index()].ring_if_clogged());
             }
-            if self.engine.borrow().has_work(self.now_us()) {
+            let now_us = self.now_us();
+            if !self.engine.borrow().has_work(now_us) {
+                self.sleep(&own.sleeper, external).await;
+                looked_us = self.now_us();
+            } else if now_us - looked_us < LOOK_AT_SOCKETS_US {
                 glommio::executor().yield_now().await;
+            } else if let Err(error) = look.readable().await {
+                self.fail(&error.to_string());
             } else {
-                self.sleep(own, external).await;
+                looked_us = self.now_us();
             }
         }
+        self.engine.borrow_mut().close();
+        for doorbell in doorbells {
+            doorbell.ring();
+        }
         self.drain().await;
+    }
+
+    /// Ends this executor badly after its next turn.
+    fn fail(&self, why: &str) {
+        *self.failure.borrow_mut() = Some(why.to_owned());
+        self.stopping.set(true);
+        self.poke();
     }
 
     fn take_external(&self, external: &Receiver<S::External>) {
@@ -343,15 +398,15 @@ impl<S: Shard> Core<S> {
         }
     }
 
-    /// Waits for a poke, the doorbell or the next timer.
-    async fn sleep(&self, doorbell: &Doorbell, external: &Receiver<S::External>) {
+    /// Waits for a poke, that of the doorbell too, or the next timer.
+    async fn sleep(&self, sleeper: &Sleeper, external: &Receiver<S::External>) {
         let mut timer = self.engine.borrow().next_timer_us().map(|at_us| {
             let wait_us = at_us.saturating_sub(self.now_us()).max(1);
             Timer::new(Duration::from_micros(wait_us))
         });
         let mut asleep = false;
         std::future::poll_fn(|context: &mut Context<'_>| {
-            // Whoever polls a sleeper has a reason: the poke, the doorbell or the timer.
+            // Whoever polls a sleeper has a reason: the poke or the timer.
             if asleep || self.poked.get() {
                 return Poll::Ready(());
             }
@@ -361,7 +416,7 @@ impl<S: Shard> Core<S> {
                 return Poll::Ready(());
             }
             *self.turns.borrow_mut() = Some(context.waker().clone());
-            doorbell.fall_asleep(context.waker());
+            sleeper.fall_asleep();
             self.take_external(external);
             if self.engine.borrow().has_work(self.now_us()) {
                 return Poll::Ready(());
@@ -370,7 +425,7 @@ impl<S: Shard> Core<S> {
             Poll::Pending
         })
         .await;
-        doorbell.wake_up();
+        sleeper.wake_up();
         self.turns.borrow_mut().take();
         self.poked.set(false);
     }
