@@ -14,12 +14,18 @@ pub fn skip(test: &str, program: &str) {
     }
 }
 
+/// What `make test-deps` puts into the target directory under that name, if it did.
+#[allow(dead_code, reason = "not every test needs it")]
+pub fn installed(name: &str) -> Option<PathBuf> {
+    // Tests run from `<target>/<profile>/deps/`.
+    let test = std::env::current_exe().ok()?;
+    Some(test.ancestors().nth(3)?.join(name)).filter(|folder| folder.is_dir())
+}
+
 /// The Python that has Panda3D and panda3d-astron: `make test-deps` puts it into the target directory.
 #[allow(dead_code, reason = "not every test plays with Panda3D")]
 pub fn panda3d_python() -> Option<PathBuf> {
-    // Tests run from `<target>/<profile>/deps/`.
-    let test = std::env::current_exe().ok()?;
-    let folder = test.ancestors().nth(3)?.join("panda3d");
+    let folder = installed("panda3d")?;
     let has_astron = std::fs::read_dir(folder.join("lib"))
         .ok()?
         .flatten()
