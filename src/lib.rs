@@ -14,11 +14,14 @@ pub mod database_state_server;
 pub mod db_tool;
 pub mod event_logger;
 pub mod faults;
+mod field_json;
 pub mod message_director;
 pub mod metrics;
 pub mod outbox;
 pub mod reason;
 pub mod reload;
+#[cfg(feature = "sql")]
+pub mod sql_sink;
 pub mod state_server;
 pub mod transport;
 pub mod wire;

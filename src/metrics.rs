@@ -3,8 +3,10 @@
 //! Every counter of every role stands here, so that a reader of the figures needs one list and a writer of a role one
 //! place. Snapshots leave the executor as messages; nothing reads another executor's counters.
 
+use crate::database_server::SinkFigures;
 use crate::reason::Reason;
 use donet_shards::{Figure, Kind};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 macro_rules! metrics {
     ($($(#[doc = $doc:literal])+ $kind:ident $name:ident,)*) => {
@@ -82,6 +84,24 @@ metrics! {
     counter database_requests,
     /// Operations that the database engine reported as failed for a reason of its own.
     counter database_failures,
+    /// Changes of the database that SQL sinks have not carried over, in entries of the outbox.
+    gauge sql_sink_lag_entries,
+    /// Bytes of these entries.
+    gauge sql_sink_lag_bytes,
+    /// Age of the oldest of them.
+    gauge sql_sink_lag_seconds,
+    /// Rows that SQL sinks have inserted, changed and deleted.
+    counter sql_sink_rows,
+    /// Times that a SQL database could not be reached or refused something.
+    counter sql_sink_errors,
+    /// Times that a SQL sink began to copy everything.
+    counter sql_sink_copies,
+    /// Objects that the copies at hand, or the last ones, have copied.
+    gauge sql_sink_copied_objects,
+    /// SQL sinks whose copy is not complete.
+    gauge sql_sinks_copying,
+    /// SQL sinks that are connected to their database.
+    gauge sql_sinks_connected,
     /// Events sent to the Event Logger.
     counter events_sent,
     /// Events that could not be sent.
@@ -100,6 +120,20 @@ impl Default for ClosedByReason {
 }
 
 impl Metrics {
+    /// Adds what there is to say about a database's SQL sink: its figures come from threads that are no executors.
+    pub fn add_sink(&mut self, sink: &SinkFigures) {
+        let value = |figure: &AtomicU64| figure.load(Ordering::Relaxed);
+        self.sql_sink_lag_entries += value(&sink.lag_entries);
+        self.sql_sink_lag_bytes += value(&sink.lag_bytes);
+        self.sql_sink_lag_seconds = self.sql_sink_lag_seconds.max(sink.lag_seconds());
+        self.sql_sink_rows += value(&sink.rows);
+        self.sql_sink_errors += value(&sink.errors);
+        self.sql_sink_copies += value(&sink.copies);
+        self.sql_sink_copied_objects += value(&sink.copied_objects);
+        self.sql_sinks_copying += u64::from(sink.is_copying.load(Ordering::Relaxed));
+        self.sql_sinks_connected += u64::from(sink.is_connected.load(Ordering::Relaxed));
+    }
+
     /// Counts the end of a connection or session.
     pub fn count_closed(&mut self, reason: Reason) {
         self.closed.0[reason as usize] += 1;

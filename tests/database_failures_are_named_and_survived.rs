@@ -117,9 +117,116 @@ fn a_full_disk_at_start_is_named() -> Result<(), Failure> {
     setup.start().stop()
 }
 
+/// A disk that cannot be written any more while the daemon runs. To remount one takes more than a test may have, so every
+/// call that would write there is refused as such a disk refuses it.
 #[test]
-fn a_read_only_folder_is_named_at_start_and_survived_while_running() -> Result<(), Failure> {
-    let test = "a_read_only_folder_is_named_at_start_and_survived_while_running";
+fn a_folder_that_becomes_read_only_fails_writes_only_until_it_is_writable_again() -> Result<(), Failure> {
+    let mut setup = Setup::new(2);
+    let shim = setup.folder().join("shim.so");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/read_only_shim.c");
+    let compiler = std::env::var_os("CC").unwrap_or_else(|| "cc".into());
+    let arguments = ["-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o"];
+    let compiled = Command::new(compiler).args(arguments).args([&shim, &source]).arg("-ldl").status();
+    assert!(compiled.expect("the C compiler that RocksDB was compiled with").success());
+    let flag = setup.folder().join("read-only");
+    setup.environment = vec![
+        ("LD_PRELOAD", shim),
+        ("DONET_TEST_READ_ONLY", flag.clone()),
+        ("DONET_TEST_FOLDER", setup.database.clone()),
+    ];
+    let mut daemon = setup.start();
+    let mut link = Link::new(&daemon)?;
+    for number in 0..20 {
+        assert_eq!(link.create(THING, &[(NAME, noise(number))])?, FIRST + number);
+    }
+    fs::write(&flag, "")?;
+    for _ in 0..5 {
+        assert_eq!(link.create(THING, &[(NAME, text("refused"))])?, 0);
+        link.set(FIRST, NAME, &text("refused"))?;
+        for number in 0..20 {
+            assert_eq!(link.get(FIRST + number, NAME)?, Some(noise(number)));
+        }
+    }
+    assert!(daemon.is_running()?);
+    let log = setup.log();
+    assert!(log.contains("the database cannot write") && log.contains("Read-only file system"), "{log}");
+    fs::remove_file(&flag)?;
+    let mut again = 0;
+    for _ in 0..1200 {
+        again = link.create(THING, &[(NAME, text("again"))])?;
+        if again != 0 {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    assert_eq!(again, FIRST + 20, "{}", setup.log());
+    daemon.kill()?;
+    let daemon = setup.start();
+    let mut link = Link::new(&daemon)?;
+    for number in 0..20 {
+        assert_eq!(link.get(FIRST + number, NAME)?, Some(noise(number)));
+    }
+    assert_eq!(link.get(again, NAME)?, Some(text("again")));
+    daemon.stop()
+}
+
+/// The check of RocksDB's log records: CRC-32C, masked as they store it.
+fn masked_crc32c(bytes: &[u8]) -> u32 {
+    let crc = !bytes.iter().fold(u32::MAX, |crc, &byte| {
+        (0..8).fold(crc ^ u32::from(byte), |crc, _| if crc & 1 == 1 { crc >> 1 ^ 0x82f6_3b78 } else { crc >> 1 })
+    });
+    crc.rotate_right(15).wrapping_add(0xa282_ead8)
+}
+
+/// Writes another format version into the log of a folder that was just made.
+fn set_format_version(folder: &Path, version: u32) {
+    const MAGIC: &[u8] = b"donet-db\r\n\x1a\n";
+    const HEADER_BYTES: usize = 7;
+    let logs = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    for log in logs.filter(|path| path.extension().is_some_and(|kind| kind == "log")) {
+        let mut bytes = fs::read(&log).unwrap();
+        let mut at = 0;
+        // Records are far shorter than a block here: check (4 bytes), length (2), type (1), content.
+        while at + HEADER_BYTES < bytes.len() {
+            let length = usize::from(u16::from_le_bytes([bytes[at + 4], bytes[at + 5]]));
+            let end = at + HEADER_BYTES + length;
+            let record = &mut bytes[at..end];
+            if let Some(place) = record.windows(MAGIC.len()).position(|window| window == MAGIC) {
+                let number = place + MAGIC.len();
+                assert_eq!(record[..4], masked_crc32c(&record[6..]).to_le_bytes(), "this is how a record is checked");
+                record[number..number + 4].copy_from_slice(&version.to_le_bytes());
+                let check = masked_crc32c(&record[6..]);
+                record[..4].copy_from_slice(&check.to_le_bytes());
+                fs::write(&log, bytes).unwrap();
+                return;
+            }
+            at = end;
+        }
+    }
+    panic!("no log of {} has a format record", folder.display());
+}
+
+#[test]
+fn a_folder_of_a_newer_version_is_named_at_start_and_left_as_it_is() -> Result<(), Failure> {
+    let setup = Setup::new(1);
+    let daemon = setup.start();
+    assert_eq!(Link::new(&daemon)?.create(THING, &[(NAME, text("kept"))])?, FIRST);
+    // The record is in the log still, and not in a table.
+    daemon.kill()?;
+    set_format_version(&setup.database, 2);
+    for _ in 0..2 {
+        let said = setup.refused();
+        assert!(said.contains("has format version 2, this program knows 1"), "{said}");
+        assert!(said.contains("start the newer donetd"), "{said}");
+        let (succeeded, _, error) = setup.tool(&["export"]);
+        assert!(!succeeded && error.contains("format version 2"), "{error}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_read_only_folder_is_named_at_start() -> Result<(), Failure> {
+    let test = "a_read_only_folder_is_named_at_start";
     let Some(disk) = SmallDisk::mount(test, 96) else { return Ok(()) };
     let mut setup = Setup::new(1);
     setup.database = disk.path().join("data");

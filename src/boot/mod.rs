@@ -67,6 +67,7 @@ pub fn run(file: &Path) -> Result<(), BootError> {
     }
     let injector: Arc<OnceLock<Injector<External>>> = Arc::default();
     let databases = open_databases(&config, &contract, &injector)?;
+    let sinks = start_sinks(&config, &contract, &databases)?;
 
     let mut banner = Banner::new(&config, &contract.contract, &placement);
     for listener in &listeners {
@@ -119,6 +120,9 @@ pub fn run(file: &Path) -> Result<(), BootError> {
         admin.stop();
     }
     drop(shared);
+    for sink in sinks {
+        sink.stop();
+    }
     for database in databases {
         database.shutdown();
     }
@@ -231,6 +235,39 @@ fn open_databases(
         databases.push(engine.map_err(refuse)?);
     }
     Ok(databases)
+}
+
+/// Mirrors the databases that are to be.
+#[cfg(feature = "sql")]
+fn start_sinks(
+    config: &Config,
+    contract: &contract::Loaded,
+    databases: &[EngineHandle],
+) -> Result<Vec<crate::sql_sink::SqlSink>, BootError> {
+    let mut sinks = Vec::new();
+    for (index, (settings, database)) in config.database_servers.iter().zip(databases).enumerate() {
+        let Some(sink) = &settings.sql_sink else { continue };
+        let reader = database.outbox_reader(contract.contract.clone()).map_err(refuse)?;
+        let started = crate::sql_sink::SqlSink::start(index as u8, sink.target.clone(), reader);
+        sinks.push(started.map_err(|error| BootError(format!("no thread for the SQL sink: {error}")))?);
+    }
+    Ok(sinks)
+}
+
+/// A configuration that asks for one has been refused.
+#[cfg(not(feature = "sql"))]
+fn start_sinks(_: &Config, _: &contract::Loaded, _: &[EngineHandle]) -> Result<Vec<NoSink>, BootError> {
+    Ok(Vec::new())
+}
+
+#[cfg(not(feature = "sql"))]
+enum NoSink {}
+
+#[cfg(not(feature = "sql"))]
+impl NoSink {
+    fn stop(self) {
+        match self {}
+    }
 }
 
 /// SIGTERM and SIGINT end the daemon in order; a second one ends it at once. SIGHUP takes over anew what can be.

@@ -82,7 +82,13 @@ fn folder_of(path: &Path) -> PathBuf {
 
 fn read<'t>(entries: &'t DeTable<'t>, folder: &'t Path, text: &str, faults: &'t Faults) -> Option<Config> {
     let mut root = Table::new(String::new(), 0..0, entries, faults);
-    let mut context = Context { folder, claims: Claims::default(), directories: Vec::new(), warnings: Vec::new() };
+    let mut context = Context {
+        folder,
+        claims: Claims::default(),
+        directories: Vec::new(),
+        sql_targets: Vec::new(),
+        warnings: Vec::new(),
+    };
     let daemon = daemon(root.table("daemon"));
     let (global, inheritance) = global(root.table("global"), folder);
     let shards = shards(root.table("shards"));

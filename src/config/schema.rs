@@ -211,6 +211,34 @@ pub struct DatabaseServer {
     pub durability: Durability,
     /// Classes and fields that were renamed in the DC files.
     pub renames: Renames,
+    /// `None` = what is stored is not mirrored.
+    pub sql_sink: Option<SqlSink>,
+}
+
+/// A SQL database that mirrors what is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SqlSink {
+    pub target: SqlTarget,
+    /// Bytes of changes that may wait for it on the disk.
+    pub outbox_bytes_max: u64,
+}
+
+/// Which SQL database.
+#[derive(Clone, PartialEq, Eq)]
+pub enum SqlTarget {
+    /// A connection string; it may hold a password.
+    Postgres(String),
+    /// The path of a file.
+    Sqlite(PathBuf),
+}
+
+impl std::fmt::Debug for SqlTarget {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            SqlTarget::Postgres(_) => f.write_str("Postgres(…)"),
+            SqlTarget::Sqlite(path) => write!(f, "Sqlite({})", path.display()),
+        }
+    }
 }
 
 /// When a write counts as done (`spec/config.md`, `durability`).

@@ -27,6 +27,8 @@ pub(super) struct Context<'t> {
     pub claims: Claims,
     /// Of databases, with the table that named each.
     pub directories: Vec<(PathBuf, String)>,
+    /// Of SQL sinks, likewise.
+    pub sql_targets: Vec<(SqlTarget, String)>,
     pub warnings: Vec<String>,
 }
 
@@ -107,7 +109,7 @@ pub(super) fn database_server(mut table: Table<'_>, context: &mut Context<'_>) -
         }
         context.directories.push((directory.clone(), table.name.clone()));
     }
-    table.unavailable_table("sql_sink", "mirroring into a SQL database");
+    let sql_sink = sql_sink(&mut table, context);
     table.finish();
     Some(DatabaseServer {
         control_channel: control_channel?,
@@ -116,7 +118,56 @@ pub(super) fn database_server(mut table: Table<'_>, context: &mut Context<'_>) -
         directory: directory?,
         durability: durability?,
         renames,
+        sql_sink: sql_sink?,
     })
+}
+
+/// The inner value is `None` where there is no such table.
+fn sql_sink(table: &mut Table<'_>, context: &mut Context<'_>) -> Option<Option<SqlSink>> {
+    const OUTBOX_BYTES: u64 = 10 << 30;
+    const OUTBOX_BYTES_MIN: u64 = 1 << 20;
+    if cfg!(not(feature = "sql")) {
+        table.unavailable_table("sql_sink", "this donetd was built without the feature `sql`");
+        return Some(None);
+    }
+    let Some(mut table) = table.table("sql_sink") else { return Some(None) };
+    let url = table.text("url");
+    let url = table.required("url", url, "\"postgres://user:password@host/database\"");
+    let outbox_bytes_max = table.integer_or("outbox_max_bytes", OUTBOX_BYTES_MIN..=BUDGET_BYTES_MAX, OUTBOX_BYTES);
+    table.finish();
+    let url = url?;
+    let target = match sql_target(url.get_ref(), context.folder) {
+        Ok(target) => target,
+        Err(wrong) => {
+            let message = format!("`url` in {}: {wrong}", table.name);
+            let expected = "expected \"postgres://user:password@host/database\" or \"sqlite:PATH\"";
+            table.faults.push(url.span(), message, expected);
+            return None;
+        }
+    };
+    if let Some((_, other)) = context.sql_targets.iter().find(|(taken, _)| *taken == target) {
+        let message = format!("`url` in {}: {other} has the same", table.name);
+        table.faults.push(url.span(), message, "expected a SQL database of its own for every database server");
+        return None;
+    }
+    context.sql_targets.push((target.clone(), table.name.clone()));
+    Some(Some(SqlSink { target, outbox_bytes_max }))
+}
+
+/// The text is never repeated in messages: it may hold a password.
+fn sql_target(url: &str, folder: &Path) -> Result<SqlTarget, String> {
+    if let Some(path) = url.strip_prefix("sqlite:") {
+        return match path.strip_prefix("//").unwrap_or(path) {
+            "" | ":memory:" => Err("it names no file".to_owned()),
+            path => Ok(SqlTarget::Sqlite(super::table::absolute(folder, path))),
+        };
+    }
+    if !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
+        return Err("it begins with neither postgres:// nor sqlite:".to_owned());
+    }
+    #[cfg(feature = "sql")]
+    crate::sql_sink::check_postgres_url(url)?;
+    Ok(SqlTarget::Postgres(url.to_owned()))
 }
 
 /// Hints such as `"field setName -> setNick"` and `"dclass Toon -> Avatar"`.

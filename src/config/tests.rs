@@ -510,18 +510,12 @@ fn what_roles_cannot_share() {
 #[test]
 fn what_later_versions_bring_is_refused_and_its_defaults_are_not() {
     let director = |line: &str| format!("[services.message_director]\n{line}\n");
-    let database =
-        |line: &str| format!("[services.database_server]\ncontrol_channel = 5000\ngenerate_min = 6000\n{line}\n");
     let refusals = [
         (
             director("[services.message_director.tls]\nkey_file = \"x\""),
             "2:1: not available in this version: [services.message_director.tls]",
         ),
         (client_agent("avatar_class = \"Avatar\""), "6:16: not available in this version: `avatar_class`"),
-        (
-            database("[services.database_server.sql_sink]\nurl = \"x\""),
-            "4:1: not available in this version: [services.database_server.sql_sink]",
-        ),
     ];
     for (text, fault) in &refusals {
         let faults = refused(text);
@@ -532,6 +526,50 @@ fn what_later_versions_bring_is_refused_and_its_defaults_are_not() {
     accepted(&format!(
         "{STATE_SERVER}[admin]\ndrain_deadline_s = 300\n[services.message_director]\nupstream_reconnect = false\n"
     ));
+}
+
+#[cfg(feature = "sql")]
+#[test]
+fn a_sql_sink_names_a_database_of_its_own() {
+    let sink = |number: u32, lines: &str| {
+        format!(
+            "[[services.database_server]]\ncontrol_channel = {number}000\ngenerate_min = {number}000\n\
+             generate_max = {number}999\nrocksdb = {{ directory = \"{number}\" }}\n\
+             [services.database_server.sql_sink]\n{lines}\n"
+        )
+    };
+    let target = |url: &str| {
+        let config = accepted(&sink(5, &format!("url = \"{url}\"")));
+        let sink = config.database_servers[0].sql_sink.clone().expect("configured");
+        assert_eq!(sink.outbox_bytes_max, 10 << 30);
+        sink.target
+    };
+    let url = "postgres://game:secret@db.example/world";
+    assert_eq!(target(url), SqlTarget::Postgres(url.to_owned()));
+    assert!(!format!("{:?}", target(url)).contains("secret"));
+    assert_eq!(target("sqlite:///var/world.sqlite"), SqlTarget::Sqlite("/var/world.sqlite".into()));
+    let SqlTarget::Sqlite(path) = target("sqlite:data/world.sqlite") else { panic!("a file") };
+    assert!(path.is_absolute() && path.ends_with("data/world.sqlite"), "{path:?}");
+
+    for (lines, fault) in [
+        ("outbox_max_bytes = 2000000", "6:1: `url` is missing in [services.database_server.sql_sink]"),
+        ("url = \"mysql://x/y\"", "7:7: `url` in [services.database_server.sql_sink]: it begins with neither"),
+        ("url = \"sqlite:\"", "7:7: `url` in [services.database_server.sql_sink]: it names no file"),
+        ("url = \"postgres://u:secret@h/d?nonsense=1\"", "7:7: `url` in [services.database_server.sql_sink]: "),
+        ("url = \"postgres://u:secret@h/d?sslmode=require\"", "7:7: `url` in [services.database_server.sql_sink]: TLS"),
+        (
+            "url = \"sqlite:x\"\noutbox_max_bytes = 5",
+            "8:20: `outbox_max_bytes` in [services.database_server.sql_sink]: 5 is",
+        ),
+        ("url = \"sqlite:x\"\noutbox_max_byte = 5", "8:1: unknown key `outbox_max_byte`"),
+    ] {
+        let faults = refused(&sink(5, lines));
+        assert!(faults.len() == 1 && faults[0].0.starts_with(fault), "{faults:?}");
+        // The text of the line is quoted, but for what a password is in.
+        assert!(!faults[0].0.contains("secret"), "{faults:?}");
+    }
+    let faults = refused(&format!("{}{}", sink(5, "url = \"sqlite:x\""), sink(6, "url = \"sqlite:x\"")));
+    assert!(faults.len() == 1 && faults[0].0.contains("has the same"), "{faults:?}");
 }
 
 #[test]

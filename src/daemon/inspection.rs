@@ -2,7 +2,8 @@
 
 use super::Daemon;
 use crate::admin::{Answer, ExecutorFigures, Inspection, LinkReport, Question};
-use donet_shards::Turn;
+use crate::metrics::Metrics;
+use donet_shards::{ShardId, Turn};
 
 impl Daemon {
     pub(super) fn inspect(&mut self, inspection: Inspection, turn: &mut Turn<Self>) {
@@ -11,7 +12,7 @@ impl Daemon {
                 shard: turn.shard(),
                 counters: *turn.counters(),
                 queues: *turn.queues(),
-                metrics: self.outbox.metrics.clone(),
+                metrics: self.metrics(turn),
                 subscribed_channels: self.router.subscriptions.len() as u64,
             })),
             Question::Links => Answer::Links(self.link_reports(turn)),
@@ -27,6 +28,15 @@ impl Daemon {
             }
         };
         (inspection.reply)(answer);
+    }
+
+    /// What this executor has counted; the first one's figures have those of the SQL sinks among them.
+    pub(super) fn metrics(&self, turn: &Turn<Self>) -> Metrics {
+        let mut metrics = self.outbox.metrics.clone();
+        if turn.shard() == ShardId(0) {
+            self.shared.databases.iter().for_each(|database| metrics.add_sink(database.sink_figures()));
+        }
+        metrics
     }
 
     fn link_reports(&self, turn: &Turn<Self>) -> Vec<LinkReport> {

@@ -248,7 +248,7 @@ impl Daemon {
 impl Daemon {
     /// What this executor has counted in its life, but for zeros: the last line of a log answers many questions.
     fn log_figures(&self, turn: &Turn<Self>) {
-        let metrics = &self.outbox.metrics;
+        let metrics = self.metrics(turn);
         let figures = turn.counters().figures().chain(metrics.figures()).map(|figure| (figure.name, figure.value));
         let closed = Reason::ALL.iter().map(|&reason| (reason.name(), metrics.closed(reason)));
         let text: Vec<String> = figures

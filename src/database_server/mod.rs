@@ -15,6 +15,7 @@ mod engine;
 mod operation;
 mod request;
 mod role;
+pub(crate) mod sink_figures;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
@@ -22,11 +23,15 @@ mod tests_vectors;
 #[cfg(test)]
 mod tests_world;
 
+#[doc(hidden)]
+pub use engine::BareDatabase;
 pub use engine::{
-    ContractText, Engine, EngineError, EngineHandle, Export, MigrationReport, OfflineDatabase, Renames, Statistics,
-    StoredObject, ask_for_backup, one, restore,
+    ContractText, Engine, EngineError, EngineHandle, Export, MigrationReport, ObjectChange, OfflineDatabase,
+    OutboxEntry, OutboxPage, OutboxPosition, OutboxReader, ReaderError, Renames, Statistics, StoredObject,
+    ask_for_backup, one, restore,
 };
 pub use operation::{
     Condition, DatabaseCompletion, DatabaseRequest, FieldIds, FieldValues, Operation, Outcome, Refusal,
 };
 pub use role::DatabaseServer;
+pub use sink_figures::SinkFigures;

@@ -85,6 +85,7 @@ pub(super) fn settings(pool: std::ops::RangeInclusive<Doid>) -> config::Database
         directory: "unused".into(),
         durability: Durability::Sync,
         renames: Renames::default(),
+        sql_sink: None,
     }
 }
 

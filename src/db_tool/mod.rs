@@ -3,7 +3,6 @@
 //! Decides what is printed, and how files of objects look. What is stored, and how, is [`crate::database_server`]'s.
 //! Standard output carries results alone, so that it can be piped; all else goes to standard error.
 
-mod json;
 mod objects;
 
 use crate::boot::{BootError, OneDatabase, one_database};
@@ -15,7 +14,7 @@ use clap::{Args, Subcommand};
 use donet_dc::Field;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, BufWriter, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, Write};
 use std::path::{Path, PathBuf, absolute};
 use std::time::Duration;
 
@@ -385,13 +384,27 @@ struct Removed {
     file: Option<BufWriter<File>>,
 }
 
+fn ends_with_a_line(file: &mut File) -> io::Result<bool> {
+    if file.metadata()?.len() == 0 {
+        return Ok(true);
+    }
+    file.seek(io::SeekFrom::End(-1))?;
+    let mut last = [0];
+    file.read_exact(&mut last)?;
+    Ok(last == *b"\n")
+}
+
 impl Export for Removed {
     fn removed(&mut self, doid: Doid, class: &str, fields: &[(&Field, bytes::Bytes)]) -> io::Result<()> {
         let file = match &mut self.file {
             Some(file) => file,
             None => {
                 // A migration that goes on after it was cut short goes on in its file too.
-                let file = File::options().create(true).append(true).open(&self.path)?;
+                let mut file = File::options().create(true).read(true).append(true).open(&self.path)?;
+                // It may have been killed within a line, which is written again.
+                if !ends_with_a_line(&mut file)? {
+                    file.write_all(b"\n")?;
+                }
                 self.file.insert(BufWriter::new(file))
             }
         };

@@ -1,7 +1,7 @@
 //! Whole objects as JSON lines.
 
-use super::json::{from_json, to_json};
 use crate::database_server::{FieldValues, StoredObject};
+use crate::field_json::{from_json, to_json};
 use crate::wire::Doid;
 use donet_dc::{Contract, Field, TextPolicy};
 use serde_json::{Map, Value, json};

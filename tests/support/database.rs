@@ -48,6 +48,8 @@ pub struct Setup {
     pub server: String,
     pub rocksdb: String,
     pub after: String,
+    /// For the daemon's process.
+    pub environment: Vec<(&'static str, PathBuf)>,
 }
 
 impl Setup {
@@ -61,6 +63,7 @@ impl Setup {
             server: String::new(),
             rocksdb: String::new(),
             after: String::new(),
+            environment: Vec::new(),
         }
     }
 
@@ -94,7 +97,7 @@ impl Setup {
         let log = self.folder().join("log");
         let file = File::options().create(true).append(true).open(&log).unwrap();
         let mut command = Command::new(DONETD);
-        command.arg(self.config_path()).current_dir(self.folder());
+        command.arg(self.config_path()).current_dir(self.folder()).envs(self.environment.iter().cloned());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(file);
         Daemon::spawn(command, log).unwrap_or_else(|failure| panic!("{failure}"))
     }

@@ -9,19 +9,19 @@ use super::compatibility::{Difference, Fate, Loss, Renames, difference};
 use super::database::OpenError;
 use super::records::{
     self, ALLOCATOR_KEY, AllocatorRecord, CONTRACT_KEY, ContractRecord, MIGRATION_KEY, MigrationRecord, OBJECT_NUMBER,
-    ObjectRecord, SCHEMA_KEY, SchemaRecord, SourceRecord, StoredRecord, WIDENED_KEY, WidenedRecord,
+    OUTBOX_KEY, ObjectRecord, SCHEMA_KEY, SchemaRecord, SourceRecord, StoredRecord, WIDENED_KEY, WidenedRecord,
 };
 use super::schema::widen;
 use super::storage::{Change, Storage, StorageError, Table};
 use crate::wire::Doid;
 use bytes::Bytes;
-use donet_dc::{Contract, Field, Options, Source, TextPolicy};
+use donet_dc::{Contract, Field, FieldKind, Options, Scalar, Source, TextPolicy, Value};
 use hashbrown::{HashMap, HashSet};
 use std::io;
 use std::ops::RangeInclusive;
 
 /// Records that are read at a time while all objects are looked at.
-const PAGE_RECORDS: usize = 4096;
+pub(super) const OBJECT_PAGE_RECORDS: usize = 4096;
 
 /// The text of a contract, and what it says about the one before it.
 #[derive(Clone, Debug)]
@@ -176,7 +176,7 @@ fn affected(storage: &impl Storage, losses: &[Loss]) -> Result<Vec<String>, Stor
     let mut counts = vec![0_u64; losses.len()];
     let mut from = Some(0);
     while let Some(doid) = from {
-        let (objects, next) = objects_from(storage, doid)?;
+        let (objects, next) = objects_from(storage, doid, OBJECT_PAGE_RECORDS)?;
         for (_, records) in objects {
             let Some(class) = class_number(&records)? else { continue };
             for (number, _) in records {
@@ -191,13 +191,17 @@ fn affected(storage: &impl Storage, losses: &[Loss]) -> Result<Vec<String>, Stor
 }
 
 /// An object's records by number, its own first.
-pub(super) type ObjectRecords = Vec<(u32, Bytes)>;
-pub(super) type ObjectAt = (Doid, ObjectRecords);
+pub type ObjectRecords = Vec<(u32, Bytes)>;
+pub type ObjectAt = (Doid, ObjectRecords);
 
 /// Some whole objects from a doid on, and where to go on; `None` at the end.
-pub(super) fn objects_from(storage: &impl Storage, from: Doid) -> Result<(Vec<ObjectAt>, Option<Doid>), StorageError> {
-    let page = storage.page(Table::Objects, &records::object_key(from, OBJECT_NUMBER), PAGE_RECORDS)?;
-    let is_full = page.len() == PAGE_RECORDS;
+pub(super) fn objects_from(
+    storage: &impl Storage,
+    from: Doid,
+    records_max: usize,
+) -> Result<(Vec<ObjectAt>, Option<Doid>), StorageError> {
+    let page = storage.page(Table::Objects, &records::object_key(from, OBJECT_NUMBER), records_max)?;
+    let is_full = page.len() == records_max;
     let mut objects: Vec<ObjectAt> = Vec::new();
     for (key, value) in page {
         let (doid, number) = records::split_object_key(&key)?;
@@ -253,7 +257,7 @@ pub(super) fn migrate(
     let mut from = Some(begun.map_or(0, |begun| begun.next));
     let mut looked_at = 0;
     while let Some(doid) = from.filter(|_| work.is_any()) {
-        let (objects, next) = objects_from(storage, doid)?;
+        let (objects, next) = objects_from(storage, doid, OBJECT_PAGE_RECORDS)?;
         let mut batch = Batch { changes: Vec::new(), freed: Vec::new() };
         for (doid, records) in objects {
             looked_at += 1;
@@ -269,9 +273,15 @@ pub(super) fn migrate(
         }
         from = next;
     }
+    let has_converted = work.is_any();
     drop(work);
     if !dry_run {
-        storage.write(&adopt(comparison, text), true)?;
+        let mut changes = adopt(comparison, text);
+        if has_converted {
+            // A mirror has to copy everything anew: it was not told.
+            changes.push(meta(OUTBOX_KEY, None));
+        }
+        storage.write(&changes, true)?;
     }
     Ok(report)
 }
@@ -419,7 +429,37 @@ impl<'a> Work<'a> {
 /// The same value in another type, if that can hold it.
 fn convert(old: &Field, new: &Field, value: &[u8]) -> Option<Bytes> {
     let value = old.unpack(value, TextPolicy::Bytes).ok()?;
-    let packed = new.pack(&value).ok()?;
+    let packed = match new.pack(&value) {
+        Ok(packed) => packed,
+        Err(_) => new.pack(&in_other_words(&value, old, new)?).ok()?,
+    };
     new.validate(&packed, TextPolicy::Bytes).ok()?;
     Some(packed.into())
+}
+
+/// A single number as the text that writes it, or such a text as the number; alone, or as the parameter of a method.
+fn in_other_words(value: &Value, old: &Field, new: &Field) -> Option<Value> {
+    let only = match value {
+        Value::List(items) => match &items[..] {
+            [only] => only,
+            _ => return None,
+        },
+        plain => plain,
+    };
+    let changed = match (old.scalar()?, new.scalar()?, only) {
+        (_, Scalar::Text, Value::Int(number)) => Value::Text(number.to_string().into()),
+        (_, Scalar::Text, Value::Uint(number)) => Value::Text(number.to_string().into()),
+        (_, Scalar::Text, Value::Real(number)) => Value::Text(number.to_string().into()),
+        (Scalar::Text, to, Value::Text(text)) => {
+            let text = std::str::from_utf8(text).ok()?.trim();
+            match to {
+                Scalar::Signed(_) => Value::Int(text.parse().ok()?),
+                Scalar::Unsigned(_) => Value::Uint(text.parse().ok()?),
+                Scalar::Real => Value::Real(text.parse().ok().filter(|number: &f64| number.is_finite())?),
+                Scalar::Text | Scalar::Bytes => return None,
+            }
+        }
+        (.., plain) => plain.clone(),
+    };
+    Some(if new.kind() == FieldKind::Data { changed } else { Value::List(vec![changed]) })
 }

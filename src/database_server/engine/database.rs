@@ -8,12 +8,14 @@ use super::super::operation::{
     Condition, DatabaseCompletion, DatabaseRequest, FieldIds, FieldValues, Operation, Outcome, Refusal,
 };
 use super::allocator::Allocator;
-use super::contract_change::{self, ContractText, class_number, objects_from};
+use super::contract_change::{self, ContractText, OBJECT_PAGE_RECORDS, class_number, objects_from};
+use super::outbox::Outbox;
 use super::records::{
-    self, ALLOCATOR_KEY, FORMAT_KEY, OBJECT_NUMBER, ObjectRecord, SCHEMA_KEY, StoredRecord, WIDENED_KEY,
+    self, ALLOCATOR_KEY, FORMAT_KEY, OBJECT_NUMBER, OUTBOX_KEY, ObjectRecord, SCHEMA_KEY, StoredRecord, WIDENED_KEY,
 };
 use super::schema::{Schema, StoredClass};
 use super::storage::{Change, Storage, StorageError, Table};
+use crate::database_server::sink_figures::SinkFigures;
 use crate::wire::Doid;
 use bytes::{Bytes, BytesMut};
 use donet_dc::{Class, Contract, FieldKind, TextPolicy};
@@ -23,6 +25,10 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::Arc;
+
+mod feed;
+
+pub use feed::OutboxPage;
 
 /// The most operations of one batch: enough that one sync is shared by all that wait, few enough that the first of
 /// them does not wait long for the last.
@@ -86,6 +92,10 @@ pub(in super::super) struct Database<S> {
     changes: BTreeMap<[u8; 8], Option<Bytes>>,
     /// Changes of the batch to the queue of freed doids, by position.
     freed: BTreeMap<u64, Option<Doid>>,
+    /// What a mirror has not got yet, where there is one.
+    outbox: Option<Outbox>,
+    figures: Arc<SinkFigures>,
+    now_ms: u64,
     completions: Vec<(ShardId, DatabaseCompletion)>,
     /// Reads of the batch, by their place in `completions`: they are carried out again if its writes fail.
     reads: Vec<(usize, Operation)>,
@@ -125,6 +135,9 @@ impl<S: Storage> Database<S> {
             allocator,
             changes: BTreeMap::new(),
             freed: BTreeMap::new(),
+            outbox: None,
+            figures: Arc::default(),
+            now_ms: 0,
             completions: Vec::new(),
             reads: Vec::new(),
             batch_bytes: 0,
@@ -185,8 +198,8 @@ impl<S: Storage> Database<S> {
         let mut wrote = !changes.is_empty();
         let mut reads = std::mem::take(&mut self.reads);
         if wrote {
-            match self.storage.write(&changes, sync) {
-                Ok(()) => self.allocator_stored = self.allocator.clone(),
+            match self.write(changes, sync) {
+                Ok(()) => {}
                 Err(error) => {
                     let operations = self.completions.len() - reads.len();
                     tracing::error!(
@@ -229,6 +242,15 @@ impl<S: Storage> Database<S> {
         }
     }
 
+    /// Writes the changes of the batch, with what a mirror is to know of them.
+    fn write(&mut self, mut changes: Vec<Change>, sync: bool) -> Result<(), StorageError> {
+        let append = self.append_to_outbox(&mut changes)?;
+        self.storage.write(&changes, sync)?;
+        self.allocator_stored = self.allocator.clone();
+        self.appended(append);
+        Ok(())
+    }
+
     fn fail_batch(&mut self) {
         self.broken = true;
         for (_, completion) in &mut self.completions {
@@ -262,6 +284,13 @@ impl<S: Storage> Database<S> {
         objects.chain(freed).chain(allocator).collect()
     }
 
+    /// The stored names, for whoever reads stored numbers on another thread.
+    pub(super) fn names(&self) -> Result<Schema, StorageError> {
+        let stored = contract_change::stored(&self.storage, SCHEMA_KEY)?.unwrap_or_default();
+        let widened = contract_change::stored(&self.storage, WIDENED_KEY)?.unwrap_or_default();
+        Ok(Schema::resolve(stored, &widened, &self.contract).0)
+    }
+
     /// A copy of all that is stored, in a folder of its own.
     pub fn backup(&self, target: &Path) -> Result<(), StorageError> {
         self.storage.backup(target)
@@ -270,7 +299,7 @@ impl<S: Storage> Database<S> {
     /// Between batches: some objects in ascending order from a doid on, and where to go on; `None` at the end. Objects of
     /// classes that the contract does not have are left out.
     pub fn objects(&mut self, from: Doid) -> Result<(Vec<StoredObject>, Option<Doid>), StorageError> {
-        let (found, next) = objects_from(&self.storage, from)?;
+        let (found, next) = objects_from(&self.storage, from, OBJECT_PAGE_RECORDS)?;
         let mut objects = Vec::with_capacity(found.len());
         for (doid, records) in found {
             let number = class_number(&records)?
@@ -307,10 +336,7 @@ impl<S: Storage> Database<S> {
             self.allocator.skip(doid);
         }
         let changes = self.batch_changes();
-        let written = self.storage.write(&changes, true);
-        if written.is_ok() {
-            self.allocator_stored = self.allocator.clone();
-        }
+        let written = self.write(changes, true);
         self.clear_batch();
         written.map(|()| left)
     }
@@ -380,9 +406,16 @@ impl<S: Storage> Database<S> {
     /// Between batches, after a failure: makes the storage writable again, and reads back what it holds. Returns whether
     /// it succeeded.
     pub fn recover(&mut self) -> bool {
-        let loaded = self.storage.recover().and_then(|()| load(&mut self.storage, &self.contract, &self.pool));
+        let loaded = self.storage.recover().and_then(|()| {
+            let loaded = load(&mut self.storage, &self.contract, &self.pool)?;
+            Ok((loaded, contract_change::stored(&self.storage, OUTBOX_KEY)?))
+        });
         match loaded {
-            Ok((schema, allocator)) => {
+            Ok(((schema, allocator), outbox)) => {
+                if let Some(outdated) = &mut self.outbox {
+                    // Entries may be missing that a mirror has seen: what follows is another run's.
+                    *outdated = outdated.reloaded(outbox);
+                }
                 tracing::info!("the database can write again");
                 self.schema = schema;
                 self.allocator_stored = allocator.clone();

@@ -8,10 +8,14 @@ use super::contract_change::ContractText;
 use super::control::Control;
 use super::database::{Database, OpenError};
 use super::error::EngineError;
+use super::outbox::OutboxEntry;
+use super::reader::{OutboxReader, Question, ReaderError, Reply};
 use super::records::FORMAT_VERSION;
 use super::rocks::RocksStorage;
+use super::schema::Schema;
 use super::storage::{Storage, StorageError};
 use crate::config::{self, Durability};
+use crate::database_server::sink_figures::{SinkFigures, now_ms};
 use donet_dc::Contract;
 use donet_shards::ShardId;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -53,9 +57,13 @@ impl Engine {
         on_completion: OnCompletion,
     ) -> Result<EngineHandle, EngineError> {
         let storage = RocksStorage::open(&settings.directory)?;
-        let database = Database::open_under(storage, contract, Some(text), settings.generate.clone())
-            .map_err(|error| open_error(&settings.directory, error))?;
-        let engine = EngineHandle::start(index, database, settings.durability, on_completion)?;
+        let failed = |error| open_error(&settings.directory, error);
+        let mut database =
+            Database::open_under(storage, contract, Some(text), settings.generate.clone()).map_err(failed)?;
+        let figures: Arc<SinkFigures> = Arc::default();
+        let kept = settings.sql_sink.as_ref().map(|sink| sink.outbox_bytes_max);
+        database.keep_outbox(kept, figures.clone()).map_err(|error| failed(error.into()))?;
+        let engine = EngineHandle::start_with(index, database, settings.durability, on_completion, figures)?;
         engine.listen(index, &settings.directory);
         Ok(engine)
     }
@@ -75,7 +83,7 @@ pub(super) fn open_error(directory: &Path, error: OpenError) -> EngineError {
     }
 }
 
-enum Job {
+pub(super) enum Job {
     Operation {
         shard: ShardId,
         request: DatabaseRequest,
@@ -90,6 +98,10 @@ enum Job {
         target: PathBuf,
         done: Sender<Result<(), String>>,
     },
+    /// Asked by a mirror.
+    Outbox(Question),
+    /// The stored names, for one.
+    Names(Reply<Schema>),
     Shutdown,
 }
 
@@ -103,14 +115,26 @@ struct Shared {
     queued_bytes: Arc<AtomicUsize>,
     thread: Mutex<Option<JoinHandle<()>>>,
     control: Mutex<Option<Control>>,
+    figures: Arc<SinkFigures>,
 }
 
 impl EngineHandle {
+    #[cfg(test)]
     pub(super) fn start<S: Storage + Send + 'static>(
         index: u8,
         database: Database<S>,
         durability: Durability,
         on_completion: OnCompletion,
+    ) -> Result<Self, EngineError> {
+        Self::start_with(index, database, durability, on_completion, Arc::default())
+    }
+
+    fn start_with<S: Storage + Send + 'static>(
+        index: u8,
+        database: Database<S>,
+        durability: Durability,
+        on_completion: OnCompletion,
+        figures: Arc<SinkFigures>,
     ) -> Result<Self, EngineError> {
         let (jobs, receiver) = channel();
         let queued_bytes = Arc::new(AtomicUsize::new(0));
@@ -121,13 +145,14 @@ impl EngineHandle {
             durability,
             on_completion,
             recovery: None,
+            waiting: None,
         };
         let thread = std::thread::Builder::new()
             .name(format!("db-{index}"))
             .spawn(move || writer.run())
             .map_err(EngineError::Thread)?;
         let (thread, control) = (Mutex::new(Some(thread)), Mutex::default());
-        Ok(Self(Arc::new(Shared { jobs, queued_bytes, thread, control })))
+        Ok(Self(Arc::new(Shared { jobs, queued_bytes, thread, control, figures })))
     }
 
     /// Queues an operation; its completion is handed on for `shard`. Operations are carried out in the order in which
@@ -168,6 +193,23 @@ impl EngineHandle {
                 tracing::warn!(%error, "no backup can be taken of this database while the daemon runs");
             }
         }
+    }
+
+    /// What a mirror of the database reads; the database must have been opened with a SQL sink.
+    ///
+    /// # Errors
+    /// [`ReaderError`] when the engine has ended, or cannot be read.
+    pub fn outbox_reader(&self, contract: Arc<Contract>) -> Result<OutboxReader, ReaderError> {
+        let (reply, names) = channel();
+        self.0.jobs.send(Job::Names(reply)).map_err(|_| ReaderError::Ended)?;
+        let names = names.recv().map_err(|_| ReaderError::Ended)?;
+        let names = names.map_err(|error| ReaderError::Storage(error.to_string()))?;
+        Ok(OutboxReader::new(self.0.jobs.clone(), contract, names, self.0.figures.clone()))
+    }
+
+    /// What there is to say about this database's SQL sink.
+    pub fn sink_figures(&self) -> &SinkFigures {
+        &self.0.figures
     }
 
     /// Bytes of operations that wait (gauge).
@@ -212,6 +254,8 @@ struct Writer<S> {
     on_completion: OnCompletion,
     /// While the storage cannot write: when to try again, and how long to wait after that.
     recovery: Option<(Instant, Duration)>,
+    /// A mirror that waits for what follows a number.
+    waiting: Option<(u64, Reply<Option<Vec<OutboxEntry>>>)>,
 }
 
 impl<S: Storage> Writer<S> {
@@ -272,6 +316,7 @@ impl<S: Storage> Writer<S> {
 
     /// Carries out a job and whatever waits behind it, as far as a batch goes. Returns whether to go on.
     fn batch(&mut self, first: Job, sync_at: &mut Option<Instant>) -> bool {
+        self.database.set_clock(now_ms());
         let worked = catch_unwind(AssertUnwindSafe(|| {
             let mut running = self.take(first);
             while running && !self.database.is_full() {
@@ -293,7 +338,42 @@ impl<S: Storage> Writer<S> {
         for (shard, completion) in completions {
             (self.on_completion)(shard, completion);
         }
+        self.tell_waiting();
         running
+    }
+
+    /// Answers the mirror that waits, when there is something.
+    fn tell_waiting(&mut self) {
+        let Some((number, _)) = self.waiting else { return };
+        let entries = self.database.outbox_after(number);
+        if matches!(&entries, Ok(Some(entries)) if entries.is_empty()) {
+            return;
+        }
+        if let Some((_, reply)) = self.waiting.take() {
+            // It may have given up; it asks again then.
+            let _ = reply.send(entries);
+        }
+    }
+
+    fn answer(&mut self, question: Question) {
+        let told = match question {
+            Question::GoesOn(position, reply) => reply.send(self.database.outbox_goes_on(position)).is_ok(),
+            Question::Begin(reply) => reply.send(self.database.begin_outbox()).is_ok(),
+            Question::Page(from, reply) => reply.send(self.database.outbox_page(from)).is_ok(),
+            Question::After(number, reply) => {
+                self.waiting = Some((number, reply));
+                true
+            }
+            Question::Acknowledge(position) => {
+                if let Err(error) = self.database.acknowledge_outbox(position) {
+                    tracing::error!(%error, "the outbox cannot be shortened");
+                }
+                true
+            }
+        };
+        if !told {
+            tracing::debug!("the SQL sink ended before it was answered");
+        }
     }
 
     /// What is not synced yet is in the copy too, which is synced itself.
@@ -320,6 +400,14 @@ impl<S: Storage> Writer<S> {
             Job::Backup { target, done } => {
                 // Nobody may be waiting any more.
                 let _ = done.send(self.backup(&target));
+                true
+            }
+            Job::Outbox(question) => {
+                self.answer(question);
+                true
+            }
+            Job::Names(reply) => {
+                let _ = reply.send(self.database.names());
                 true
             }
             Job::Shutdown => false,

@@ -28,6 +28,12 @@ pub(in super::super) struct State {
 }
 
 impl MemoryStorage {
+    /// Another storage that holds what this one holds now.
+    pub fn copy_of(other: &Self) -> Self {
+        let records = other.state().records.clone();
+        Self(Arc::new(Mutex::new(State { records, ..State::default() })))
+    }
+
     pub fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap()
     }
@@ -88,6 +94,13 @@ impl Storage for MemoryStorage {
                 None => state.records.remove(&key),
             };
         }
+        Ok(())
+    }
+
+    fn clear_before(&mut self, table: Table, key: &[u8]) -> Result<(), StorageError> {
+        let mut state = self.state();
+        State::fails(state.disk_full, "disk full")?;
+        state.records.retain(|(other, found), _| *other != table || &found[..] >= key);
         Ok(())
     }
 

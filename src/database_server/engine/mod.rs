@@ -10,12 +10,14 @@
 //! * [`contract_change`] and [`compatibility`] say what a changed contract makes of what is stored.
 //! * [`offline`] is the folder without a daemon, for the commands `donetd db …`; [`control`] is how these ask a daemon.
 //! * [`records`] and [`schema`] are the stored format, pinned by golden bytes.
-//! * [`rocks`] is the storage on disk, and the only module that names `rocksdb`; [`synced`] is how it finds out that a
+//! * [`outbox`] is what the SQL sink has not got yet, and [`reader`] how it reads that.
+//! * [`rocks`] is the storage on disk, and with [`bare`], which the benchmark compares it with, all that names `rocksdb`; [`synced`] is how it finds out that a
 //!   disk has lost what it had promised to keep.
 //!
 //! The engine never looks at a message and knows no channel but as a number to hand back.
 
 mod allocator;
+mod bare;
 mod compatibility;
 mod contract_change;
 mod control;
@@ -25,6 +27,8 @@ mod handle;
 #[cfg(test)]
 mod memory;
 mod offline;
+mod outbox;
+mod reader;
 mod records;
 mod rocks;
 mod schema;
@@ -39,14 +43,19 @@ mod tests_crash;
 #[cfg(test)]
 mod tests_folder;
 #[cfg(test)]
+mod tests_outbox;
+#[cfg(test)]
 mod tests_power;
 
+pub use bare::BareDatabase;
 pub use compatibility::Renames;
 pub use contract_change::{ContractText, Export, MigrationReport};
 pub use control::ask_for_backup;
-pub use database::StoredObject;
+pub use database::{OutboxPage, StoredObject};
 pub use error::EngineError;
 pub use handle::{Engine, EngineHandle};
 pub use offline::{OfflineDatabase, Statistics, one, restore};
+pub use outbox::{ObjectChange, OutboxEntry, OutboxPosition};
+pub use reader::{OutboxReader, ReaderError};
 #[cfg(test)]
 pub(super) use {database::Database, memory::MemoryStorage};

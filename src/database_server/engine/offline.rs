@@ -11,6 +11,7 @@ use super::handle::open_error;
 use super::rocks::{RocksStorage, list_files};
 use super::storage::StorageError;
 use crate::config;
+use crate::database_server::sink_figures::now_ms;
 use crate::wire::{Doid, MessageType};
 use donet_dc::{Contract, TextPolicy};
 use donet_shards::ShardId;
@@ -60,8 +61,12 @@ impl OfflineDatabase {
             return Err(EngineError::Foreign { directory, found });
         }
         let storage = RocksStorage::open(&directory)?;
-        let database = Database::open_under(storage, contract.clone(), Some(text), settings.generate.clone())
-            .map_err(|error| open_error(&directory, error))?;
+        let failed = |error| open_error(&directory, error);
+        let mut database =
+            Database::open_under(storage, contract.clone(), Some(text), settings.generate.clone()).map_err(failed)?;
+        // What is changed here the SQL sink learns when the daemon runs again.
+        let kept = settings.sql_sink.as_ref().map(|sink| sink.outbox_bytes_max);
+        database.keep_outbox(kept, Arc::default()).map_err(|error| failed(error.into()))?;
         Ok(Self { database, directory, contract })
     }
 
@@ -91,6 +96,7 @@ impl OfflineDatabase {
     pub fn perform(&mut self, operation: Operation) -> Outcome {
         let request =
             DatabaseRequest { requester: 0, context: 0, message_type: MessageType(0), operation, held_bytes: 0 };
+        self.database.set_clock(now_ms());
         self.database.execute(ShardId(0), request);
         let (_, mut completions) = self.database.commit(true);
         completions.pop().map_or(Outcome::Failed, |(_, completion)| completion.outcome)
@@ -110,6 +116,7 @@ impl OfflineDatabase {
     /// # Errors
     /// When they cannot be written: then none of them is.
     pub fn insert(&mut self, objects: Vec<StoredObject>, replace: bool) -> Result<Vec<Doid>, EngineError> {
+        self.database.set_clock(now_ms());
         self.database.insert(objects, replace).map_err(|error| self.error(error))
     }
 

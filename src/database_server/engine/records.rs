@@ -8,9 +8,11 @@
 //! | meta | `contract` | [`ContractRecord`] |
 //! | meta | `widened` | [`WidenedRecord`] |
 //! | meta | `migration` | [`MigrationRecord`], while a migration is under way |
+//! | meta | `outbox` | [`OutboxRecord`], where there is a SQL sink |
 //! | meta | `free` + position, u64 big-endian | a freed doid, u32 little-endian |
 //! | objects | doid, u32 big-endian + 0, u32 | [`ObjectRecord`] |
 //! | objects | doid, u32 big-endian + field number, u32 big-endian, not 0 | the packed value, as on the wire |
+//! | outbox | number, u64 big-endian | what a batch changed ([`super::outbox`]) |
 //!
 //! An object's records are neighbours, its own first, so that one short scan reads it whole. Numbers of classes and
 //! fields are those of the schema record, never those of a contract. Structured values are an rkyv archive behind one
@@ -35,6 +37,7 @@ pub(super) const CONTRACT_KEY: &[u8] = b"contract";
 pub(super) const WIDENED_KEY: &[u8] = b"widened";
 pub(super) const MIGRATION_KEY: &[u8] = b"migration";
 pub(super) const ALLOCATOR_KEY: &[u8] = b"allocator";
+pub(super) const OUTBOX_KEY: &[u8] = b"outbox";
 const FREED_PREFIX: [u8; 4] = *b"free";
 /// The number under which the object's own record stands.
 pub(super) const OBJECT_NUMBER: u32 = 0;
@@ -117,6 +120,21 @@ pub(super) struct MigrationRecord {
     pub next: u32,
 }
 
+/// Which entries of the outbox there are: those behind `acknowledged` up to `last`.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct OutboxRecord {
+    /// Whether changes are written there: not before a mirror has begun, nor after too much had gathered.
+    pub is_recording: bool,
+    /// The last entry that the mirror has, and the run that wrote it.
+    pub acknowledged: u64,
+    pub acknowledged_run: u64,
+    /// Bytes of all entries up to that one.
+    pub acknowledged_bytes: u64,
+    pub last: u64,
+    /// Bytes of all entries there have ever been.
+    pub last_bytes: u64,
+}
+
 /// A record that is stored as an archive behind its version.
 pub(super) trait StoredRecord: Sized {
     /// What the record is called in errors.
@@ -165,6 +183,7 @@ stored_record!(SchemaRecord, "the names of classes and fields");
 stored_record!(ContractRecord, "the contract");
 stored_record!(WidenedRecord, "the types that have grown");
 stored_record!(MigrationRecord, "the state of a migration");
+stored_record!(OutboxRecord, "the state of the outbox");
 
 /// The value of the format record.
 pub(super) fn format_value() -> Bytes {
@@ -270,6 +289,18 @@ mod tests {
         let migration = MigrationRecord { contract_hash: 0x0102_0304, next: 5 };
         assert_eq!(hex(&migration.encode()), "010403020105000000");
         assert_eq!(MigrationRecord::decode(&migration.encode()), Ok(migration));
+        let outbox = OutboxRecord {
+            is_recording: true,
+            acknowledged: 2,
+            acknowledged_run: 3,
+            acknowledged_bytes: 4,
+            last: 5,
+            last_bytes: 6,
+        };
+        let golden =
+            "01010000000000000002000000000000000300000000000000040000000000000005000000000000000600000000000000";
+        assert_eq!(hex(&outbox.encode()), golden);
+        assert_eq!(OutboxRecord::decode(&outbox.encode()), Ok(outbox));
 
         let golden = "0101000000417661746172ffff736574457870657269656e6365000000010000007365744e616d65ff\
                       020000008d000000e0ffffffefbeaddec8ffffff01000000dcffffff02000000";

@@ -1,4 +1,4 @@
-//! The storage on disk: RocksDB in the folder of one role. The only module that names `rocksdb`.
+//! The storage on disk: RocksDB in the folder of one role.
 //!
 //! Decides how the folder is opened, tuned and refused. It knows tables, keys and bytes, and nothing of objects.
 
@@ -17,8 +17,9 @@ use std::io::{ErrorKind, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// The column family of [`Table::Objects`]; [`Table::Meta`] is the default one.
+/// The column families of [`Table::Objects`] and [`Table::Outbox`]; [`Table::Meta`] is the default one.
 const OBJECTS: &str = "objects";
+const OUTBOX: &str = "outbox";
 const DEFAULT: &str = "default";
 /// The key prefix that all records of one object share.
 const OBJECT_PREFIX_BYTES: usize = 4;
@@ -123,6 +124,7 @@ fn family(database: &DB, table: Table) -> Result<&ColumnFamily, StorageError> {
     let name = match table {
         Table::Meta => DEFAULT,
         Table::Objects => OBJECTS,
+        Table::Outbox => OUTBOX,
     };
     database.cf_handle(name).ok_or_else(|| StorageError::Failed(format!("the column family {name} is not open")))
 }
@@ -173,6 +175,18 @@ impl Storage for RocksStorage {
         } else {
             self.unsynced = true;
         }
+        Ok(())
+    }
+
+    fn clear_before(&mut self, table: Table, key: &[u8]) -> Result<(), StorageError> {
+        let database = self.database()?;
+        let family = family(database, table)?;
+        // Whole tables go at once; what is left of the range goes with the next compaction.
+        database.delete_file_in_range_cf(family, &[][..], key).map_err(failed)?;
+        let mut batch = WriteBatch::default();
+        batch.delete_range_cf(family, &[][..], key);
+        database.write(batch).map_err(failed)?;
+        self.unsynced = true;
         Ok(())
     }
 
@@ -286,10 +300,13 @@ fn open_database(directory: &Path) -> Result<DB, rocksdb::Error> {
 /// Opens the folder without writing to it; who holds it is not disturbed.
 fn open_for_reading(directory: &Path) -> Result<DB, rocksdb::Error> {
     let (options, families) = database_options();
+    // A folder of an earlier version, or one whose creation was cut short, lacks some.
+    let found = DB::list_cf(&options, directory)?;
+    let families = families.into_iter().filter(|family| found.iter().any(|name| name == family.name()));
     DB::open_cf_descriptors_read_only(&options, directory, families, false)
 }
 
-fn database_options() -> (Options, [ColumnFamilyDescriptor; 2]) {
+fn database_options() -> (Options, [ColumnFamilyDescriptor; 3]) {
     let cache = Cache::new_lru_cache(BLOCK_CACHE_BYTES);
     let mut options = Options::default();
     options.create_if_missing(true);
@@ -308,7 +325,8 @@ fn database_options() -> (Options, [ColumnFamilyDescriptor; 2]) {
     let mut objects = family_options(&cache);
     objects.set_prefix_extractor(SliceTransform::create_fixed_prefix(OBJECT_PREFIX_BYTES));
     let objects = ColumnFamilyDescriptor::new(OBJECTS, objects);
-    (options, [meta, objects])
+    let outbox = ColumnFamilyDescriptor::new(OUTBOX, family_options(&cache));
+    (options, [meta, objects, outbox])
 }
 
 fn family_options(cache: &Cache) -> Options {
@@ -369,7 +387,7 @@ fn check_families(directory: &Path) -> Result<(), EngineError> {
     let foreign = |found: String| EngineError::Foreign { directory: directory.to_owned(), found };
     let options = Options::default();
     let families = DB::list_cf(&options, directory).map_err(|error| classify(directory, &error))?;
-    if let Some(other) = families.iter().find(|name| ![DEFAULT, OBJECTS].contains(&name.as_str())) {
+    if let Some(other) = families.iter().find(|name| ![DEFAULT, OBJECTS, OUTBOX].contains(&name.as_str())) {
         return Err(foreign(format!("it is a RocksDB database with the column family {other:?}")));
     }
     if families.iter().any(|name| name == OBJECTS) {

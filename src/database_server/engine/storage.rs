@@ -1,4 +1,4 @@
-//! What the engine asks of a storage: ordered records in two tables, and batches written whole or not at all.
+//! What the engine asks of a storage: ordered records in three tables, and batches written whole or not at all.
 //!
 //! The daemon's storage is [`super::rocks`]. The trait stands between so that operations can be tested, and later
 //! simulated, against a storage in memory that fails when it is told to.
@@ -13,6 +13,8 @@ pub(crate) enum Table {
     Meta,
     /// Objects and their fields.
     Objects,
+    /// Changes that the SQL sink has not got yet.
+    Outbox,
 }
 
 /// One record to write, or with no value to remove.
@@ -48,6 +50,10 @@ pub(crate) trait Storage {
     /// After an error none of them is visible to reads; but a write whose sync failed may come back, whole, after a
     /// restart or [`Storage::recover`].
     fn write(&mut self, changes: &[Change], sync: bool) -> Result<(), StorageError>;
+
+    /// Removes every record of a table whose key comes before `key`, and gives the room back. It may come back after a
+    /// crash.
+    fn clear_before(&mut self, table: Table, key: &[u8]) -> Result<(), StorageError>;
 
     /// Brings every earlier write to disk.
     fn sync(&mut self) -> Result<(), StorageError>;

@@ -285,7 +285,8 @@ fn a_migration_that_was_cut_short_is_finished_by_the_next() {
         assert_eq!(create(&mut database, BEFORE, "Hero", &fields), FIRST + number);
     }
     drop(database);
-    let after = BEFORE.replace("setLevel(uint8)", "setLevel(string)").replace("setRank(uint8)", "setRank(float64)");
+    let after =
+        BEFORE.replace("setLevel(uint8)", "setLevel(uint8, uint8)").replace("setRank(uint8)", "setRank(float64)");
     let run = |text: &str, export: &mut dyn Export| {
         let pool = FIRST..=1999;
         migrate(&mut storage.clone(), &contract(text), &contract_text(text), &pool, false, export, &mut |_| {})
@@ -307,4 +308,39 @@ fn a_migration_that_was_cut_short_is_finished_by_the_next() {
     for number in 0..OBJECTS {
         assert_eq!(show(&mut database, &after, FIRST + number), format!("Hero setMood=01 setName=0000 setRank={rank}"));
     }
+}
+
+#[test]
+fn a_migration_turns_numbers_into_text_and_text_into_numbers() {
+    let storage = MemoryStorage::default();
+    let before = "dclass C { a(int16) db; b(uint64) db; c(float64) db; d(int16/10) db; e(string) db; f(string) db; };";
+    let mut database = open(&storage, before).unwrap();
+    create(
+        &mut database,
+        before,
+        "C",
+        &[
+            ("a", &(-5_i16).to_le_bytes()),
+            ("b", &u64::MAX.to_le_bytes()),
+            ("c", &0.5_f64.to_le_bytes()),
+            ("d", &15_i16.to_le_bytes()),
+            ("e", b"\x03\x00-12"),
+            ("f", b"\x03\x00256"),
+        ],
+    );
+    drop(database);
+    let after = "dclass C { a(string) db; b(string) db; c(string) db; d(string) db; e(int8) db; f(uint8) db; };";
+    let (report, exported) = migrated(&storage, after, false, 9);
+    let report = report.unwrap();
+    assert_eq!((report.values_converted, report.values_unconvertible), (5, 1));
+    assert!(exported.len() == 1 && exported[0].contains("f="), "256 is no uint8: {exported:?}");
+    let mut database = open(&storage, after).unwrap();
+    let text = |text: &str| {
+        let counted = [&(text.len() as u16).to_le_bytes()[..], text.as_bytes()].concat();
+        counted.iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+    };
+    let shown = show(&mut database, after, FIRST);
+    let texts = [text("-5"), text("18446744073709551615"), text("0.5"), text("1.5")];
+    let expected = format!("C a={} b={} c={} d={} e=f4", texts[0], texts[1], texts[2], texts[3]);
+    assert_eq!(shown, expected);
 }

@@ -1,16 +1,29 @@
 //! Values of fields as JSON, and back to the same bytes.
 //!
 //! Decides how a value looks: the list of a field's parameters, structs and arrays as lists, numbers as numbers, text as
-//! strings. What is not text is `{"hex": "…"}`; a value that JSON cannot say (a NaN) is `{"packed": "…"}`, its bytes as
-//! they are stored.
+//! strings. What is not text, or has a NUL in it, which many readers of JSON do not take, is `{"hex": "…"}`; a value that
+//! JSON cannot say (a NaN) is `{"packed": "…"}`, its bytes as they are stored.
 
 use donet_dc::{Field, TextPolicy, Value as DcValue};
 use serde_json::{Map, Number, Value, json};
 
 /// A stored value in JSON; [`from_json`] gives the same bytes again.
 pub fn to_json(field: &Field, packed: &[u8]) -> Value {
-    let readable = field.unpack(packed, TextPolicy::Bytes).ok().and_then(|value| value_to_json(&value));
-    readable.filter(|json| comes_back(field, json, packed)).unwrap_or_else(|| json!({ "packed": hex(packed) }))
+    readable(field, packed).filter(|json| comes_back(field, json, packed)).unwrap_or_else(|| packed_json(packed))
+}
+
+/// The same as [`to_json`], for whoever reads numbers with all their digits: the reader of JSON here may round a float.
+#[cfg(feature = "sql")]
+pub fn to_exact_json(field: &Field, packed: &[u8]) -> Value {
+    readable(field, packed).unwrap_or_else(|| packed_json(packed))
+}
+
+fn readable(field: &Field, packed: &[u8]) -> Option<Value> {
+    value_to_json(&field.unpack(packed, TextPolicy::Bytes).ok()?)
+}
+
+fn packed_json(packed: &[u8]) -> Value {
+    json!({ "packed": hex(packed) })
 }
 
 /// Whether the text of this JSON is read as these bytes.
@@ -37,8 +50,8 @@ fn value_to_json(value: &DcValue) -> Option<Value> {
         DcValue::Uint(number) => json!(number),
         DcValue::Real(number) => Value::Number(Number::from_f64(*number)?),
         DcValue::Text(bytes) => match std::str::from_utf8(bytes) {
-            Ok(text) => json!(text),
-            Err(_) => json!({ "hex": hex(bytes) }),
+            Ok(text) if !text.contains('\0') => json!(text),
+            _ => json!({ "hex": hex(bytes) }),
         },
         DcValue::List(items) => Value::Array(items.iter().map(value_to_json).collect::<Option<_>>()?),
         DcValue::Packed(_) => return None,
@@ -68,7 +81,7 @@ fn tagged<'a>(json: &'a Value, key: &str) -> Option<Result<&'a str, String>> {
     Some(value.as_str().ok_or_else(|| format!("{key:?} is followed by hexadecimal digits")))
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -112,6 +125,7 @@ mod tests {
         assert_eq!(round_trip(&contract, "b", &u64::MAX.to_le_bytes()), "[18446744073709551615]");
         assert_eq!(round_trip(&contract, "c", &0.1_f64.to_le_bytes()), "[0.1]");
         assert_eq!(round_trip(&contract, "d", b"\x03\0\xc3\xa9x"), "[\"éx\"]");
+        assert_eq!(round_trip(&contract, "d", b"\x02\0a\0"), r#"[{"hex":"6100"}]"#);
         assert_eq!(round_trip(&contract, "e", b"\x02\0\xff\x00"), r#"[{"hex":"ff00"}]"#);
         assert_eq!(round_trip(&contract, "f", b"\x06\0\x07\0\x01\x09\0\xff"), "[[[7,1],[9,-1]]]");
         assert_eq!(round_trip(&contract, "g", b""), "[]");
