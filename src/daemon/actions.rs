@@ -119,12 +119,16 @@ impl Daemon {
         if self.has_upstream && from != UPSTREAM {
             destinations.insert(UPSTREAM_HOME);
         }
-        for shard in destinations.iter() {
+        // The last of the copies is the datagram itself.
+        let copies = std::iter::repeat_n(datagram, destinations.len());
+        for (shard, datagram) in destinations.iter().zip(copies) {
             self.outbox.metrics.datagrams_crossed += u64::from(shard != own);
-            let copies = if seeded(Fault::DeliverTwice) && shard != own { datagram.recipients().len() } else { 1 };
-            for _ in 0..copies {
-                turn.send(shard, Message::Deliver { from, datagram: datagram.clone(), source });
+            if seeded(Fault::DeliverTwice) && shard != own {
+                for _ in 1..datagram.recipients().len() {
+                    turn.send(shard, Message::Deliver { from, datagram: datagram.clone(), source });
+                }
             }
+            turn.send(shard, Message::Deliver { from, datagram, source });
         }
         destinations
     }

@@ -13,7 +13,7 @@ impl Daemon {
         let source = self.source;
         self.forward_upstream(from, datagram, source, turn);
         let mut receivers: Receivers = std::mem::take(&mut self.receivers);
-        self.router.receivers(datagram, from, &mut receivers);
+        self.router.receivers(datagram.recipients(), from, &mut receivers);
         self.sessions.clear();
         for receiver in receivers.iter() {
             self.outbox.metrics.datagrams_delivered += 1;

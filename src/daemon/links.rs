@@ -6,7 +6,7 @@ use crate::config;
 use crate::message_director::{Link, LinkOutcome, UpstreamNews, allows};
 use crate::outbox::Participant;
 use crate::reason::Reason;
-use crate::wire::{Datagram, message_type as t, next_frame};
+use crate::wire::{Datagram, message_type as t, message_type_of, next_frame};
 use donet_shards::{Close, CloseCause, ConnectionId, ConnectionOptions, ShardId, Socket, Turn};
 use hashbrown::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -77,10 +77,9 @@ pub(super) fn reason_of(cause: &CloseCause) -> Reason {
 pub(super) const BARRIER: u64 = 1;
 
 /// Whether a session that receives this subscribes to a channel that the sender knows (§3.8: 1001, 1100).
-fn makes_sessions_subscribe(datagram: &Datagram) -> bool {
-    datagram.message().is_ok_and(|(_, message_type, _)| {
-        matches!(message_type, t::CLIENTAGENT_SET_CLIENT_ID | t::CLIENTAGENT_OPEN_CHANNEL)
-    })
+pub(super) fn makes_sessions_subscribe(body: &[u8]) -> bool {
+    let message_type = message_type_of(body);
+    matches!(message_type, Some(t::CLIENTAGENT_SET_CLIENT_ID | t::CLIENTAGENT_OPEN_CHANNEL))
 }
 
 impl Daemon {
@@ -92,6 +91,11 @@ impl Daemon {
                 turn.resume(connection);
             }
         }
+    }
+
+    /// Whether the link waits for sessions to be subscribed; without other executors they always are.
+    pub(super) fn has_barriers(&self, connection: ConnectionId, turn: &Turn<Self>) -> bool {
+        turn.shards() > 1 && self.links.open.get(&connection).is_some_and(|link| link.barriers > 0)
     }
 
     pub(super) fn accept_link(&mut self, socket: Socket, turn: &mut Turn<Self>) {
@@ -141,10 +145,15 @@ impl Daemon {
         let participant = Self::participant(connection, turn);
         let mut used = 0;
         while let Some((body, length)) = next_frame(&bytes[used..]) {
+            if let Some(run) = self.run_of_link(connection, participant, &bytes[used..], turn) {
+                used += run.frames().len();
+                self.publish_run(participant, run, turn);
+                continue;
+            }
             let outcome = Link::read(body);
             // What follows a message that made a session subscribe may be addressed to that channel, or make somebody
             // answer there (SET_CLIENT_ID, then SET_OWNER): it waits as what follows a subscription of the link's own.
-            if self.links.open.get(&connection).is_some_and(|link| link.barriers > 0) {
+            if self.has_barriers(connection, turn) {
                 turn.pause(connection);
                 return used;
             }
@@ -174,7 +183,7 @@ impl Daemon {
         datagram: Datagram,
         turn: &mut Turn<Self>,
     ) {
-        let subscribes = turn.shards() > 1 && makes_sessions_subscribe(&datagram);
+        let subscribes = turn.shards() > 1 && makes_sessions_subscribe(datagram.body());
         let destinations = self.publish(participant, datagram, turn);
         if subscribes && let Some(link) = self.links.open.get_mut(&connection) {
             for shard in destinations.iter() {

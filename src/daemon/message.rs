@@ -6,7 +6,7 @@ use crate::database_server::DatabaseCompletion;
 use crate::message_director::{SubscriptionNews, UpstreamNews};
 use crate::outbox::{Participant, RoleMessage, RoleTimer};
 use crate::reload::Reloadable;
-use crate::wire::{Channel, Datagram};
+use crate::wire::{Channel, Datagram, Run};
 use donet_shards::{ConnectionId, Socket};
 
 /// A message between executors, the sender's own included.
@@ -26,6 +26,12 @@ pub enum Message {
     },
     ResumeSource {
         connection: ConnectionId,
+    },
+    /// Deliver all of them to whoever receives them here.
+    DeliverRun {
+        from: Participant,
+        run: Run,
+        source: Option<Source>,
     },
     Subscriptions(SubscriptionNews),
     /// Everything that the participant had subscribed to is in effect everywhere.

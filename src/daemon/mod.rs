@@ -9,6 +9,7 @@ mod deliver;
 mod inspection;
 mod links;
 mod message;
+mod runs;
 mod transports;
 mod upstream;
 
@@ -277,6 +278,10 @@ impl Shard for Daemon {
             Message::Deliver { from: sender, datagram, source } => {
                 self.source = source;
                 self.deliver(sender, &datagram, turn);
+            }
+            Message::DeliverRun { from: sender, run, source } => {
+                self.source = source;
+                self.deliver_run(sender, &run, turn);
             }
             Message::Upstream(news) => self.on_upstream_news(from, news, turn),
             Message::PauseSource { connection } => self.pause_source(connection, turn),

@@ -125,18 +125,32 @@ impl Daemon {
         source: Option<Source>,
         turn: &mut Turn<Self>,
     ) {
+        if self.upstream.is_some() && from != UPSTREAM && datagram.recipients().eq([CONTROL]) {
+            tracing::debug!(?from, "a role's datagram to the control channel does not go upstream");
+        } else {
+            self.forward_frames_upstream(from, datagram.frame(), 1, source, turn);
+        }
+    }
+
+    /// [`Daemon::forward_upstream`] for the frames of so many datagrams, none of which is for the control channel.
+    pub(super) fn forward_frames_upstream(
+        &mut self,
+        from: Participant,
+        frames: &Bytes,
+        datagrams: u64,
+        source: Option<Source>,
+        turn: &mut Turn<Self>,
+    ) {
         let Some(upstream) = &self.upstream else { return };
         if from == UPSTREAM {
             return;
         }
-        if datagram.recipients().eq([CONTROL]) {
-            tracing::debug!(?from, "a role's datagram to the control channel does not go upstream");
-        } else if upstream.is_written_to() {
+        if upstream.is_written_to() {
             let connection = upstream.connection;
-            turn.write(connection, datagram.frame().clone());
+            turn.write(connection, frames.clone());
             self.blame(connection, source, turn);
         } else {
-            self.outbox.metrics.upstream_datagrams_lost += 1;
+            self.outbox.metrics.upstream_datagrams_lost += datagrams;
         }
     }
 

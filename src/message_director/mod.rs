@@ -21,7 +21,7 @@ pub use subscriptions::{Changes, Span, SubscriptionNews, Subscriptions};
 pub use upstream::{Reached, UpstreamNews, UpstreamTable};
 
 use crate::outbox::Participant;
-use crate::wire::Datagram;
+use crate::wire::{Channel, Datagram};
 use donet_shards::ShardId;
 
 /// The routing table of one executor.
@@ -69,10 +69,19 @@ impl Router {
         destinations
     }
 
+    /// The executors with subscribers of open channels.
+    pub fn executors(&self, recipients: impl Iterator<Item = Channel>) -> ShardSet {
+        if self.shards == 1 {
+            return ShardSet::all(1);
+        }
+        let executors = recipients.map(|recipient| self.subscriptions.executors(recipient));
+        executors.fold(ShardSet::default(), ShardSet::union)
+    }
+
     /// The subscribers of this executor, each once and never the sender (MD-3, MD-4).
-    pub fn receivers(&self, datagram: &Datagram, from: Participant, receivers: &mut Receivers) {
+    pub fn receivers(&self, recipients: impl Iterator<Item = Channel>, from: Participant, receivers: &mut Receivers) {
         receivers.all.clear();
-        for recipient in datagram.recipients() {
+        for recipient in recipients {
             self.subscriptions.collect_local(recipient, &mut receivers.all);
         }
         // Sorted, so that links come first: a handler's consequences must not reach a connection before their cause.

@@ -75,9 +75,7 @@ impl Datagram {
 
     /// The recipients in the order of the header, duplicates included.
     pub fn recipients(&self) -> impl ExactSizeIterator<Item = Channel> + Clone + '_ {
-        self.body()[1..self.header_bytes()]
-            .chunks_exact(CHANNEL_BYTES)
-            .map(|channel| u64::from_le_bytes(channel.try_into().expect("chunks of eight bytes")))
+        recipients(self.body())
     }
 
     /// Whether `channel` is among the recipients.
@@ -96,6 +94,79 @@ impl Datagram {
         let message_type = MessageType(reader.u16()?);
         Ok((sender, message_type, Reader::new(reader.rest())))
     }
+}
+
+/// Two or more datagrams with the same recipients, one behind the other in one buffer, as they came over a link: what is
+/// the same for all of them is done once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Run {
+    frames: Bytes,
+    datagrams: usize,
+}
+
+impl Run {
+    /// The whole frames at the beginning of `received` that have the recipients of the first, as far as `joins` accepts
+    /// their bodies; `None` when those are fewer than two, or `may_name` does not accept every recipient.
+    pub fn at_start_of(
+        received: &[u8],
+        may_name: impl FnMut(Channel) -> bool,
+        mut joins: impl FnMut(&[u8]) -> bool,
+    ) -> Option<Self> {
+        let (first, mut used) = next_frame(received)?;
+        let header = first.get(..1 + *first.first()? as usize * CHANNEL_BYTES)?;
+        let (second, _) = next_frame(&received[used..])?;
+        // Much of what a link brings is no run: that costs little more than this comparison.
+        if !second.starts_with(header) || !joins(first) || !recipients(header).all(may_name) {
+            return None;
+        }
+        let mut datagrams = 1;
+        while let Some((body, length)) = next_frame(&received[used..]) {
+            if !body.starts_with(header) || !joins(body) {
+                break;
+            }
+            used += length;
+            datagrams += 1;
+        }
+        (datagrams > 1).then(|| Self { frames: Bytes::copy_from_slice(&received[..used]), datagrams })
+    }
+
+    /// The frames with their length prefixes, as they go over a link.
+    pub fn frames(&self) -> &Bytes {
+        &self.frames
+    }
+
+    /// How many datagrams these are.
+    pub fn datagrams(&self) -> usize {
+        self.datagrams
+    }
+
+    /// What each of them names as recipients.
+    pub fn recipients(&self) -> impl ExactSizeIterator<Item = Channel> + Clone + '_ {
+        recipients(&self.frames[LENGTH_BYTES..])
+    }
+
+    /// Each by itself, in memory of its own: who keeps one does not keep all.
+    pub fn iter(&self) -> impl Iterator<Item = Datagram> + '_ {
+        let mut used = 0;
+        std::iter::from_fn(move || {
+            let (body, length) = next_frame(&self.frames[used..])?;
+            used += length;
+            Datagram::from_body(body).ok()
+        })
+    }
+}
+
+/// The message type of an internal body; `None` when it ends before it.
+pub fn message_type_of(body: &[u8]) -> Option<MessageType> {
+    let at = 1 + *body.first()? as usize * CHANNEL_BYTES + CHANNEL_BYTES;
+    Some(MessageType(u16::from_le_bytes(*body.get(at..)?.first_chunk()?)))
+}
+
+/// The recipients of a body whose list is whole.
+fn recipients(body: &[u8]) -> impl ExactSizeIterator<Item = Channel> + Clone + '_ {
+    body[1..1 + body[0] as usize * CHANNEL_BYTES]
+        .chunks_exact(CHANNEL_BYTES)
+        .map(|channel| u64::from_le_bytes(channel.try_into().expect("chunks of eight bytes")))
 }
 
 /// Builds one frame: an internal datagram, a control message or a client message.
@@ -256,6 +327,31 @@ mod tests {
         assert_eq!(read.recipients().collect::<Vec<_>>(), [5, 5, 7]);
         let (sender, message_type, payload) = read.message().unwrap();
         assert_eq!((sender, message_type, payload.rest()), (9, MessageType(2020), &[1, 0, 0, 0][..]));
+    }
+
+    #[test]
+    fn a_run_ends_with_its_recipients_and_where_it_is_told_to() {
+        let message = |to: &[Channel], number: u16| {
+            Encoder::internal(to, 9, MessageType(number)).u32(number.into()).finish().unwrap()
+        };
+        let bytes = [message(&[5, 6], 1), message(&[5, 6], 2), message(&[5, 6], 3), message(&[5], 4)].concat();
+        let all = |_: &[u8]| true;
+        let run = Run::at_start_of(&bytes, |recipient| [5, 6].contains(&recipient), all).unwrap();
+        assert_eq!((run.datagrams(), run.recipients().collect::<Vec<_>>()), (3, vec![5, 6]));
+        assert_eq!(run.frames()[..], bytes[..run.frames().len()]);
+        let types: Vec<u16> = run.iter().map(|datagram| datagram.message().unwrap().1.0).collect();
+        assert_eq!(types, [1, 2, 3]);
+        let until = |last| move |body: &[u8]| message_type_of(body) != Some(MessageType(last));
+        assert_eq!(Run::at_start_of(&bytes, |_| true, until(3)).unwrap().datagrams(), 2);
+        assert_eq!(Run::at_start_of(&bytes, |_| true, until(2)), None, "one is no run");
+        assert_eq!(Run::at_start_of(&bytes, |_| true, until(1)), None);
+        assert_eq!(Run::at_start_of(&bytes, |recipient| recipient == 5, all), None, "6 is not to be named");
+        let cut = Run::at_start_of(&bytes[..bytes.len() / 2], |_| true, all);
+        assert!(cut.is_none_or(|run| run.datagrams() == 2), "whole frames only");
+        for broken in [&[][..], &[0, 0, 0, 0], &[1, 0, 9, 1, 0, 9], &[1, 0]] {
+            assert_eq!(Run::at_start_of(broken, |_| true, all), None, "{broken:?}");
+        }
+        assert_eq!((message_type_of(&[]), message_type_of(&[1, 0, 0])), (None, None));
     }
 
     #[test]

@@ -13,6 +13,8 @@ pub use channel::{
     ALL_CLIENTS, ALL_DATABASE_SERVERS, ALL_STATE_SERVERS, CONTROL, Channel, Doid, INVALID_CHANNEL, RESERVED_MAX, Zone,
     children_channel, database_broadcast_channel, is_reserved_channel, is_reserved_doid, location_channel,
 };
-pub use datagram::{Datagram, Encoder, FrameTooLong, HeaderError, MAX_BODY_BYTES, MAX_RECIPIENTS, next_frame};
+pub use datagram::{
+    Datagram, Encoder, FrameTooLong, HeaderError, MAX_BODY_BYTES, MAX_RECIPIENTS, Run, message_type_of, next_frame,
+};
 pub use message_type::MessageType;
 pub use reader::{Reader, Truncated};

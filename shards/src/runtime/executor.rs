@@ -244,6 +244,7 @@ fn run<S: Shard>(
             waiting_readers: RefCell::default(),
             waiting_acceptors: RefCell::default(),
             packets: parts.packets,
+            scratch: RefCell::default(),
             stopping: Cell::new(false),
             failure: RefCell::new(None),
             writers: Cell::new(0),
@@ -286,6 +287,8 @@ pub(super) struct Core<S: Shard> {
     pub(super) waiting_readers: RefCell<Vec<Rc<Connection>>>,
     waiting_acceptors: RefCell<Vec<Waker>>,
     pub(super) packets: PacketSockets,
+    /// Where small buffers are gathered to be sent together.
+    pub(super) scratch: RefCell<Vec<u8>>,
     pub(super) stopping: Cell<bool>,
     /// Why this executor ends badly.
     pub(super) failure: RefCell<Option<String>>,

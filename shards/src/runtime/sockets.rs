@@ -21,6 +21,13 @@ use std::time::{Duration, Instant};
 
 /// Buffers that one send gathers: a turn's worth of frames, well below the kernel's limit of 1,024.
 const GATHER_MAX: usize = 256;
+/// Buffers of at most so many bytes on average are copied together to be sent: the system call costs less for it than
+/// for a list of as many pieces. Measured in docs/PERFORMANCE.md.
+const SMALL_BYTES: usize = 512;
+/// Fewer than this are sent as a list.
+const COPIED_MIN: usize = 4;
+/// The most that is copied for one send.
+const SCRATCH_BYTES: usize = 64 * 1024;
 /// Idle time before keep-alive probes (`protocol-md-ca-el.md` §1.1).
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
 /// Connections accepted in one go before other tasks run.
@@ -96,14 +103,17 @@ impl Connection {
     }
 
     /// Sends what it can. `Ok(true)` when nothing is left.
-    fn flush(&self, sends: &mut u64, bytes_sent: &mut u64) -> std::io::Result<bool> {
+    fn flush(&self, scratch: &mut Vec<u8>, sends: &mut u64, bytes_sent: &mut u64) -> std::io::Result<bool> {
         let Some(stream) = self.stream.get() else { return Ok(false) };
         let mut unsent = self.unsent.borrow_mut();
         while !unsent.is_empty() {
-            let slices: smallvec::SmallVec<[IoSlice<'_>; 32]> =
-                unsent.iter().take(GATHER_MAX).map(|bytes| IoSlice::new(bytes)).collect();
-            let written = (&**stream).write_vectored(&slices);
-            drop(slices);
+            let written = if self.unsent_bytes.get() / unsent.len() <= SMALL_BYTES && gather(&unsent, scratch) {
+                (&**stream).write(scratch)
+            } else {
+                let slices: smallvec::SmallVec<[IoSlice<'_>; 32]> =
+                    unsent.iter().take(GATHER_MAX).map(|bytes| IoSlice::new(bytes)).collect();
+                (&**stream).write_vectored(&slices)
+            };
             match written {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
                 Ok(mut sent) => {
@@ -130,6 +140,21 @@ impl Connection {
         }
         Ok(true)
     }
+}
+
+/// Copies buffers from the front, as many as one send of small ones takes. Whether those are enough for a copy to be
+/// cheaper than a list of them.
+fn gather(unsent: &VecDeque<Bytes>, scratch: &mut Vec<u8>) -> bool {
+    scratch.clear();
+    let mut copied = 0;
+    for bytes in unsent {
+        if scratch.len() + bytes.len() > SCRATCH_BYTES {
+            break;
+        }
+        scratch.extend_from_slice(bytes);
+        copied += 1;
+    }
+    copied >= COPIED_MIN
 }
 
 fn cause_of(error: &std::io::Error) -> CloseCause {
@@ -253,7 +278,7 @@ impl<S: Shard> Core<S> {
 
     fn flush(&self, connection: &Connection) -> std::io::Result<bool> {
         let (mut sends, mut bytes_sent) = (0, 0);
-        let result = connection.flush(&mut sends, &mut bytes_sent);
+        let result = connection.flush(&mut self.scratch.borrow_mut(), &mut sends, &mut bytes_sent);
         let mut engine = self.engine.borrow_mut();
         engine.counters().sends += sends;
         engine.counters().bytes_sent += bytes_sent;
