@@ -2,11 +2,11 @@
 
 use crate::simulation::contract::{self, Value};
 use crate::simulation::play::{
-    BUS_CHANNELS, CONTROL_CHANNEL, KEEPERS, Play, ROOTS, SERVER_INTEREST, Thing, WANDERERS, ZONES,
+    AI_CHANNELS, BUS_CHANNELS, CONTROL_CHANNEL, KEEPERS, Play, ROOTS, SERVER_INTEREST, Thing, WANDERERS, ZONES,
 };
 use crate::simulation::view::Place;
 use crate::simulation::wire::note;
-use donet::wire::{Channel, Doid, Encoder, Zone, message_type as t};
+use donet::wire::{Channel, Doid, Encoder, Zone, children_channel, message_type as t};
 
 /// The interest that is opened where something is just going; other acts close it again, too.
 const MEETING_INTEREST: u16 = 2;
@@ -18,18 +18,32 @@ impl Play {
     }
 
     pub fn create(&mut self, keeper: usize, doid: Doid, place: Place) {
-        let create = Self::tell(keeper, CONTROL_CHANNEL, t::STATESERVER_CREATE_OBJECT_WITH_REQUIRED)
+        self.create_with(keeper, doid, place, None);
+    }
+
+    /// Creates an object; with a value for the field that is not required, where there is one.
+    fn create_with(&mut self, keeper: usize, doid: Doid, place: Place, paired: Option<Value>) {
+        let message_type = match paired {
+            Some(_) => t::STATESERVER_CREATE_OBJECT_WITH_REQUIRED_OTHER,
+            None => t::STATESERVER_CREATE_OBJECT_WITH_REQUIRED,
+        };
+        let create = Self::tell(keeper, CONTROL_CHANNEL, message_type)
             .doid(doid)
             .doid(place.0)
             .zone(place.1)
             .u16(contract::CLASS)
             .u32(0)
             .u16(7);
+        let create = match paired {
+            Some(value) => contract::write(create.u16(1).u16(contract::PAIRED), value),
+            None => create,
+        };
         self.send(keeper, create);
         let thing = Thing {
             place,
             value: 0,
             secret: 7,
+            paired,
             keeper,
             ai: None,
             owner: 0,
@@ -50,22 +64,44 @@ impl Play {
         let Some(thing) = self.things.get_mut(&doid) else { return };
         thing.value += 1;
         let (keeper, value) = (thing.keeper, thing.value);
+        // All children of its parent get it, and it is for one: as good as sent to that, once it is there for good.
+        let is_settled = thing.owner == 0 && !thing.owner_changed && thing.place.0 != 0;
+        let siblings = children_channel(thing.place.0);
         if self.random.below(3) != 0 {
-            let set = Self::tell(keeper, doid, t::STATESERVER_OBJECT_SET_FIELD);
+            let recipient = if is_settled && self.random.below(4) == 0 { siblings } else { doid.into() };
+            let set = Self::tell(keeper, recipient, t::STATESERVER_OBJECT_SET_FIELD);
             return self.send(keeper, set.doid(doid).u16(contract::VALUE).u32(value));
         }
-        self.written += 1;
-        let paired = (1000 + keeper as u32, self.written);
+        let paired = self.next_paired(keeper);
+        self.things.get_mut(&doid).expect("looked up").paired = Some(paired);
         let set = Self::tell(keeper, doid, t::STATESERVER_OBJECT_SET_FIELDS).doid(doid).u16(2);
         let set = set.u16(contract::VALUE).u32(value).u16(contract::PAIRED);
         self.send(keeper, contract::write(set, paired));
+    }
+
+    fn next_paired(&mut self, keeper: usize) -> Value {
+        self.written += 1;
+        (1000 + keeper as u32, self.written)
+    }
+
+    /// The keeper takes back what it wrote beside the value; the fields that have a default stay.
+    fn unset(&mut self, doid: Doid) {
+        let Some(thing) = self.things.get_mut(&doid) else { return };
+        thing.paired = None;
+        let keeper = thing.keeper;
+        if self.random.below(2) == 0 {
+            let delete = Self::tell(keeper, doid, t::STATESERVER_OBJECT_DELETE_FIELD_RAM);
+            return self.send(keeper, delete.doid(doid).u16(contract::PAIRED));
+        }
+        let delete = Self::tell(keeper, doid, t::STATESERVER_OBJECT_DELETE_FIELDS_RAM).doid(doid).u16(3);
+        self.send(keeper, delete.u16(contract::SHARED).u16(contract::SECRET).u16(contract::PAIRED));
     }
 
     pub fn keeper_acts(&mut self) {
         let Some(doid) = self.ordinary() else { return self.create_one() };
         let thing = self.things[&doid].clone();
         let keeper = thing.keeper;
-        match self.random.below(14) {
+        match self.random.below(15) {
             0 | 1 => self.create_one(),
             2..=4 => self.set_value(doid),
             5 => {
@@ -108,11 +144,12 @@ impl Play {
                 // Never one that it could have inherited: the value that an object has already pins nothing.
                 let (target, keeper) =
                     if self.random.below(4) == 0 { (WANDERERS[self.random.below(2)], 0) } else { (doid, keeper) };
-                let ai = 600_000 + Channel::from(target) * 2 + self.random.below(2) as u64;
+                let ai = AI_CHANNELS + Channel::from(target) * 2 + self.random.below(2) as u64;
                 self.send(keeper, Self::tell(keeper, target, t::STATESERVER_OBJECT_SET_AI).channel(ai));
                 self.things.get_mut(&target).expect("lives").ai = Some(ai);
             }
             13 => self.change_server_interest(),
+            14 => self.unset(doid),
             _ => {}
         }
     }
@@ -121,7 +158,8 @@ impl Play {
         let (doid, place) = (self.next_doid, self.place());
         self.next_doid += 1;
         let keeper = self.random.below(KEEPERS);
-        self.create(keeper, doid, place);
+        let paired = (self.random.below(3) == 0).then(|| self.next_paired(keeper));
+        self.create_with(keeper, doid, place, paired);
         if self.random.below(2) == 0 {
             self.set_value(doid); // In the same burst: it must find the object.
         }

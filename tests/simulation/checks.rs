@@ -2,10 +2,10 @@
 
 use crate::simulation::bus::BUS;
 use crate::simulation::contract::{self, Value};
-use crate::simulation::play::{FAREWELL, Phase, Play};
+use crate::simulation::play::{AI_CHANNELS, AI_CHANNELS_END, FAREWELL, Phase, Play, Record};
 use crate::simulation::view::{Place, Seen};
 use crate::simulation::wire::{bodies, describe_client, describe_internal, note};
-use donet::wire::{Datagram, Doid, message_type as t};
+use donet::wire::{Channel, Datagram, Doid, message_type as t};
 use std::collections::{BTreeMap, BTreeSet};
 
 impl Play {
@@ -13,6 +13,9 @@ impl Play {
     pub fn hear(&mut self) -> Result<(), String> {
         for body in self.recorder.bodies(&mut self.world) {
             self.record(&body)?;
+        }
+        for body in self.ais.bodies(&mut self.world) {
+            self.ai_hears(&body)?;
         }
         for who in 0..self.links.len() {
             let Some(link) = self.links[who].as_mut() else { continue };
@@ -70,9 +73,31 @@ impl Play {
             | t::STATESERVER_OBJECT_ENTER_LOCATION_WITH_REQUIRED_OTHER => {
                 let place = (payload.doid().map_err(short)?, payload.zone().map_err(short)?);
                 payload.u16().map_err(short)?;
-                let record = self.records.entry(doid).or_default();
-                record.place = place;
-                record.value = payload.u32().map_err(short)?;
+                let value = payload.u32().map_err(short)?;
+                let mut others = BTreeMap::new();
+                if message_type == t::STATESERVER_OBJECT_ENTER_LOCATION_WITH_REQUIRED_OTHER {
+                    for _ in 0..payload.u16().map_err(short)? {
+                        let field = payload.u16().map_err(short)?;
+                        others.insert(field, contract::read(field, &mut payload).map_err(short)?);
+                    }
+                }
+                match self.records.get_mut(&doid) {
+                    // It moves, as it is.
+                    Some(record) if record.value == value && record.set_fields() == others => record.place = place,
+                    Some(record) => return Err(format!("recorder: {doid} is not what it was: {record:?}")),
+                    None => {
+                        let history = others.into_iter().collect();
+                        self.records.insert(doid, Record { place, value, history });
+                    }
+                }
+            }
+            t::STATESERVER_OBJECT_DELETE_FIELD_RAM => {
+                let field = payload.u16().map_err(short)?;
+                let record = self.records.get_mut(&doid).ok_or(format!("the recorder does not know {doid}"))?;
+                if !record.set_fields().contains_key(&field) {
+                    return Err(format!("recorder: {doid} lost {field}, which it had not"));
+                }
+                record.history.push((field, contract::UNSET));
             }
             t::STATESERVER_OBJECT_SET_FIELD => {
                 let field = payload.u16().map_err(short)?;
@@ -94,6 +119,46 @@ impl Play {
             _ => {}
         }
         Ok(())
+    }
+
+    /// An AI is told once of what it becomes responsible for, and once that it is not any more.
+    fn ai_hears(&mut self, body: &[u8]) -> Result<(), String> {
+        let short = |error: donet::wire::Truncated| error.to_string();
+        let datagram = Datagram::from_body(body).map_err(|error| error.to_string())?;
+        let (_, message_type, mut payload) = datagram.message().map_err(short)?;
+        let doid = payload.doid().map_err(short)?;
+        note(|| format!("AIs ← {}", describe_internal(body)));
+        for ai in datagram.recipients().filter(|&recipient| (AI_CHANNELS..AI_CHANNELS_END).contains(&recipient)) {
+            let view = self.ai_views.entry(ai).or_default();
+            let is_news = match message_type {
+                t::STATESERVER_OBJECT_ENTER_AI_WITH_REQUIRED | t::STATESERVER_OBJECT_ENTER_AI_WITH_REQUIRED_OTHER => {
+                    view.insert(doid)
+                }
+                t::STATESERVER_OBJECT_CHANGING_AI | t::STATESERVER_OBJECT_DELETE_RAM => view.remove(&doid),
+                // Moves and updates of what it is responsible for.
+                _ => view.contains(&doid),
+            };
+            if !is_news {
+                return Err(format!("AI {ai}: {} is no news", describe_internal(body)));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_ais(&self) -> Result<(), String> {
+        let mut expected: BTreeMap<Channel, BTreeSet<Doid>> = BTreeMap::new();
+        for &doid in self.things.keys() {
+            let ai = self.ai_of(doid);
+            if (AI_CHANNELS..AI_CHANNELS_END).contains(&ai) {
+                expected.entry(ai).or_default().insert(doid);
+            }
+        }
+        let told: BTreeMap<_, _> = self.ai_views.iter().filter(|(_, doids)| !doids.is_empty()).collect();
+        if told != expected.iter().collect() {
+            Err(format!("AIs have {told:?}, should have {expected:?}"))
+        } else {
+            Ok(())
+        }
     }
 
     /// Lets everything come to rest, links' answers to each other included.
@@ -128,10 +193,12 @@ impl Play {
         }
         for (doid, thing) in self.things.iter().filter(|(_, thing)| thing.place.0 != 0) {
             let record = self.records.get(doid).ok_or(format!("the recorder never heard of {doid}"))?;
-            if (record.place, record.value) != (thing.place, thing.value) {
+            let paired = record.set_fields().get(&contract::PAIRED).copied();
+            if (record.place, record.value, paired) != (thing.place, thing.value, thing.paired) {
                 return Err(format!("recorder: {doid} is {record:?}, not {thing:?}"));
             }
         }
+        self.check_ais()?;
         for number in 0..self.clients.len() {
             self.check_client(number).map_err(|error| format!("client {number}: {error}"))?;
         }
@@ -209,18 +276,25 @@ impl Play {
 /// What a client was told while an object was in view must be what happened to it, in that order, but for what the client
 /// wrote itself; if it is in view still, all of it.
 fn check_window(seen: &Seen, is_open: bool, history: &[(u16, Value)], own: u32) -> Result<(), String> {
-    let mut from = 0;
-    for (field, value) in &seen.entered_with {
-        let place = history.iter().position(|entry| entry == &(*field, *value));
-        from = from.max(1 + place.ok_or(format!("entered with {value:?}, which never was"))?);
-    }
-    for (index, (field, value)) in history[..from].iter().enumerate() {
-        let is_last = !history[index + 1..from].iter().any(|(other, _)| other == field);
-        if is_last && seen.entered_with.get(field) != Some(value) {
-            return Err(format!("entered without {value:?}"));
+    let state_at = |place: usize| {
+        let record = Record { history: history[..place].to_vec(), ..Record::default() };
+        record.set_fields()
+    };
+    // Where it can have entered: after what it entered with, and before anything else of it happened.
+    let places = (0..=history.len()).filter(|&place| state_at(place) == seen.entered_with);
+    let mut outcome = Err(format!("entered with {:?}, as it never was in {history:?}", seen.entered_with));
+    for place in places {
+        outcome = check_told(seen, is_open, &history[place..], own);
+        if outcome.is_ok() {
+            break;
         }
     }
-    let mut expected = history[from..].iter().filter(|(_, value)| value.0 != own);
+    outcome
+}
+
+fn check_told(seen: &Seen, is_open: bool, history: &[(u16, Value)], own: u32) -> Result<(), String> {
+    // Clients have no message for what is unset.
+    let mut expected = history.iter().filter(|(_, value)| value.0 != own && *value != contract::UNSET);
     for told in &seen.told {
         let next = expected.next();
         if next != Some(told) {

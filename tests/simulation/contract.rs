@@ -24,6 +24,9 @@ pub const PAIRED: u16 = 4;
 /// Who wrote a value, and the how manieth that was of it; writer 0 for what has none.
 pub type Value = (u32, u32);
 
+/// In a history: the field has no value any more.
+pub const UNSET: Value = (0, 0);
+
 /// A value of a field that clients are told of.
 pub fn read(field: u16, reader: &mut Reader<'_>) -> Result<Value, Truncated> {
     match field {

@@ -39,6 +39,9 @@ const FIRST_SESSION: Channel = 1_000_000;
 pub const KEEPERS: usize = 3;
 const LINKS_MAX: usize = 9;
 pub const KEEPER_CHANNEL: Channel = 500_000;
+/// AIs of single objects: two for each, from here on.
+pub const AI_CHANNELS: Channel = 600_000;
+pub const AI_CHANNELS_END: Channel = AI_CHANNELS + 2 * 70_000;
 const FAREWELLS: Channel = 910_000;
 pub const FAREWELL: MessageType = MessageType(60_001);
 pub const BUS_CHANNELS: Channel = 900_000;
@@ -58,6 +61,7 @@ pub struct Thing {
     pub place: Place,
     pub value: u32,
     pub secret: u16,
+    pub paired: Option<Value>,
     pub keeper: usize,
     /// Set explicitly; otherwise the parent's.
     pub ai: Option<Channel>,
@@ -75,6 +79,15 @@ pub struct Record {
     pub place: Place,
     pub value: u32,
     pub history: Vec<(u16, Value)>,
+}
+
+impl Record {
+    /// The last value of each field that is set.
+    pub fn set_fields(&self) -> BTreeMap<u16, Value> {
+        let mut set: BTreeMap<u16, Value> = self.history.iter().copied().collect();
+        set.retain(|_, value| *value != contract::UNSET);
+        set
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,6 +127,10 @@ pub struct Play {
     /// The keepers first; the others come and go. Their places are those in the bus.
     pub links: Vec<Option<Link>>,
     pub recorder: Link,
+    /// Stands for every AI of [`AI_CHANNELS`].
+    pub ais: Link,
+    /// What each of them has been told that it is responsible for.
+    pub ai_views: BTreeMap<Channel, BTreeSet<Doid>>,
     pub bus: Bus,
     pub clients: Vec<Client>,
     pub things: BTreeMap<Doid, Thing>,
@@ -141,6 +158,7 @@ impl Play {
         let (hash, home) = (stage.hash(), stage.home(shape.shards));
         let mut world = stage.world(seed, shape);
         let recorder = Link::new(world.connect(LINK_ACCEPTOR, LINK_LISTENER));
+        let ais = Link::new(world.connect(LINK_ACCEPTOR, LINK_LISTENER));
         let mut play = Self {
             world,
             random: Random::new(seed ^ 0x5eed),
@@ -148,6 +166,8 @@ impl Play {
             home,
             links: Vec::new(),
             recorder,
+            ais,
+            ai_views: BTreeMap::new(),
             bus: Bus::new(LINKS_MAX),
             clients: Vec::new(),
             things: BTreeMap::new(),
@@ -165,6 +185,8 @@ impl Play {
         let (first, last) = (u64::from(ROOTS[0]) << 32, (u64::from(ROOTS[0]) + 100) << 32);
         let record = frame(Encoder::control(t::CONTROL_ADD_RANGE).channel(first).channel(last));
         self.world.send(self.recorder.peer, &record);
+        let all = frame(Encoder::control(t::CONTROL_ADD_RANGE).channel(AI_CHANNELS).channel(AI_CHANNELS_END));
+        self.world.send(self.ais.peer, &all);
         for keeper in 0..KEEPERS {
             self.add_link();
             let own = Encoder::control(t::CONTROL_ADD_CHANNEL).channel(KEEPER_CHANNEL + keeper as u64);

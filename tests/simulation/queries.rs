@@ -1,7 +1,7 @@
 //! Questions of all kinds, asked at rest: the answers must be what the model knows.
 
 use crate::simulation::contract::{self, Value};
-use crate::simulation::play::{KEEPER_CHANNEL, Play, ROOTS, WANDERERS, ZONES};
+use crate::simulation::play::{KEEPER_CHANNEL, Play, ROOTS, Record, WANDERERS, ZONES};
 use crate::simulation::wire::message;
 use donet::wire::{Doid, Encoder, MessageType, Zone, message_type as t};
 use std::collections::BTreeMap;
@@ -30,6 +30,10 @@ impl Payload {
     fn u64(mut self, value: u64) -> Self {
         self.0.extend(value.to_le_bytes());
         self
+    }
+    fn others(self, set: BTreeMap<u16, Value>) -> Self {
+        let count = self.u16(set.len() as u16);
+        set.into_iter().fold(count, |payload, (field, value)| payload.u16(field).u32(value.0).u32(value.1))
     }
 }
 
@@ -67,7 +71,14 @@ fn ask_object(play: &mut Play, doid: Doid) -> Result<(), String> {
     let context = play.random.number() as u32;
     let head = || Payload::new().u32(context).u32(doid);
     let ai = play.ai_of(doid);
-    match play.random.below(7) {
+    match play.random.below(8) {
+        6 => {
+            let (parent, zone) = thing.place;
+            let answer = head().u32(parent).u32(zone).u16(contract::CLASS).u32(thing.value).u16(thing.secret);
+            let answer = answer.others(play.set_fields(doid));
+            let question = to(doid, t::STATESERVER_OBJECT_GET_ALL).u32(context).doid(doid);
+            ask(play, question, vec![(t::STATESERVER_OBJECT_GET_ALL_RESP, answer.0)])
+        }
         0 => ask(
             play,
             to(doid, t::STATESERVER_OBJECT_GET_FIELD).u32(context).doid(doid).u16(contract::VALUE),
@@ -177,20 +188,14 @@ fn ask_parent(play: &mut Play, parent: Doid) -> Result<(), String> {
 impl Play {
     /// How an object answers a query, behind `head`.
     fn snapshot(&self, doid: Doid, head: Vec<u8>) -> (MessageType, Vec<u8>) {
-        let mut set: BTreeMap<u16, Value> = BTreeMap::new();
-        for &(field, value) in self.records.get(&doid).map_or(&[][..], |record| &record.history) {
-            set.insert(field, value);
-        }
+        let set = self.set_fields(doid);
         if set.is_empty() {
             return (t::STATESERVER_OBJECT_ENTER_INTEREST_WITH_REQUIRED, head);
         }
-        let mut payload = head;
-        payload.extend((set.len() as u16).to_le_bytes());
-        for (field, value) in set {
-            payload.extend(field.to_le_bytes());
-            payload.extend(value.0.to_le_bytes());
-            payload.extend(value.1.to_le_bytes());
-        }
-        (t::STATESERVER_OBJECT_ENTER_INTEREST_WITH_REQUIRED_OTHER, payload)
+        (t::STATESERVER_OBJECT_ENTER_INTEREST_WITH_REQUIRED_OTHER, Payload(head).others(set).0)
+    }
+
+    fn set_fields(&self, doid: Doid) -> BTreeMap<u16, Value> {
+        self.records.get(&doid).map(Record::set_fields).unwrap_or_default()
     }
 }

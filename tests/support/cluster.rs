@@ -13,6 +13,7 @@ pub fn donetd() -> &'static Path {
 /// One daemon with its folder; killed and removed when dropped.
 pub struct Node {
     pub daemon: Daemon,
+    #[allow(dead_code, reason = "not every test looks into its log")]
     pub setup: Setup,
 }
 

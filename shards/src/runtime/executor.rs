@@ -1,7 +1,8 @@
 //! One executor thread: its loop of turns, and how it sleeps.
 
-use super::doorbell::{Doorbell, Sleeper, always_readable, answer};
+use super::doorbell::{Doorbell, always_readable, answer};
 use super::injector::Injector;
+use super::sleeper::Sleeper;
 use super::sockets::{Connection, accept};
 use crate::app::{ConnectionId, Input, ListenerId, MAX_SHARDS, Shard, ShardId};
 use crate::counters::SLOW_TURN_US;

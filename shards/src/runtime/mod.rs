@@ -5,6 +5,7 @@
 mod doorbell;
 mod executor;
 mod injector;
+mod sleeper;
 mod sockets;
 
 pub use executor::{ExecutorError, Executors, Placed, Placement, start};
