@@ -96,6 +96,8 @@ scenes! {
     who_vanishes_leaves_nothing_behind: "endings", STOCK;
     silence_is_ejected_and_a_flood_of_heartbeats_is_not: "heartbeats",
         Keys { client_agent: "leaving_owner = false\nheartbeat_timeout_ms = 8000", ..STOCK };
+    heartbeats_are_no_abuse_under_a_rate_limit: "heartbeats_under_a_limit",
+        Keys { client_agent: "leaving_owner = false\nlimits = { messages_per_second = 1 }", ..STOCK };
     stored_objects_are_read_changed_and_made_live: "database", STOCK;
     text_may_be_utf8: "text_utf8", Keys { global: "text = \"utf8\"", ..STOCK };
     text_may_be_bytes: "text_bytes", Keys { global: "text = \"bytes\"", ..STOCK };

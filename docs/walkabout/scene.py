@@ -356,13 +356,7 @@ def disc(radius, colour, corners=24):
         vertex.addData3(math.cos(angle) * radius, math.sin(angle) * radius, 0)
         normal.addData3(0, 0, 1)
         triangles.addVertices(0, index + 1, (index + 1) % corners + 1)
-    geom = Geom(data)
-    geom.addPrimitive(triangles)
-    node = GeomNode("disc")
-    node.addGeom(geom)
-    path = NodePath(node)
-    path.setColor(colour)
-    return path
+    return solid(data, triangles, colour)
 
 
 def cone(radius, height, colour, corners=9):
@@ -381,9 +375,14 @@ def cone(radius, height, colour, corners=9):
             vertex.addData3(*place)
             normal.addData3(math.cos(middle), math.sin(middle), 0.5)
         triangles.addVertices(index * 3, index * 3 + 1, index * 3 + 2)
+    return solid(data, triangles, colour)
+
+
+def solid(data, triangles, colour):
+    """Triangles between the corners of `data`, all in one colour."""
     geom = Geom(data)
     geom.addPrimitive(triangles)
-    node = GeomNode("cone")
+    node = GeomNode(data.getName())
     node.addGeom(geom)
     path = NodePath(node)
     path.setColor(colour)

@@ -81,10 +81,8 @@ def getter(name):
     return value
 
 
-class Seen(Recorder):
-    """The ordinary view."""
-
-    VIEW = "view"
+class Placed(Recorder):
+    """A view that knows where its object is."""
 
     def announceGenerate(self):
         super().announceGenerate()
@@ -93,6 +91,12 @@ class Seen(Recorder):
     def setLocation(self, parentId, zoneId):
         event("location", self.VIEW, self.doId, parentId, zoneId)
         super().setLocation(parentId, zoneId)
+
+
+class Seen(Placed):
+    """The ordinary view."""
+
+    VIEW = "view"
 
 
 class Owned(Recorder):
@@ -103,18 +107,10 @@ class Owned(Recorder):
         event("entered", self.VIEW, self.doId, self.dclass.getName())
 
 
-class Governed(Recorder):
+class Governed(Placed):
     """The AI's view. What it makes itself is announced too."""
 
     VIEW = "ai"
-
-    def announceGenerate(self):
-        super().announceGenerate()
-        event("entered", self.VIEW, self.doId, self.dclass.getName(), self.parentId, self.zoneId)
-
-    def setLocation(self, parentId, zoneId):
-        event("location", self.VIEW, self.doId, parentId, zoneId)
-        super().setLocation(parentId, zoneId)
 
     def delete(self):
         event("left", self.VIEW, self.doId)
@@ -176,6 +172,16 @@ class Orders:
         datagram.appendData(bytes.fromhex(hexadecimal))
         self.repository.send(datagram)
 
+    def order_know_uberdog(self, doid, dclass):
+        self.repository.generateGlobalObject(doid, dclass)
+
+    def order_blob(self, doid, field, size):
+        self.order_update(doid, field, [bytes(index % 251 for index in range(size))])
+
+    def order_burst(self, doid, field, first, count):
+        for n in range(first, first + count):
+            self.order_update(doid, field, [n])
+
     def order_sync(self):
         """What the library did with the last message has been reported when this is answered."""
 
@@ -228,9 +234,6 @@ def make_client(contract):
             datagram.addString(version)
             self.repository.send(datagram)
 
-        def order_know_uberdog(self, doid, dclass):
-            self.repository.generateGlobalObject(doid, dclass)
-
         def order_interest(self, name, parent, zones):
             done = f"interest-{name}"
             self.repository.acceptOnce(done, lambda: event("interest", name))
@@ -253,9 +256,6 @@ def make_client(contract):
 
         def order_update_unseen(self, dclass, doid, field, args):
             self.repository.send(self.dclass(dclass).clientFormatUpdate(field, doid, args))
-
-        def order_blob(self, doid, field, size):
-            self.order_update(doid, field, [bytes(index % 251 for index in range(size))])
 
         def order_visible(self):
             return sorted(self.repository.doId2do)
@@ -298,9 +298,6 @@ def make_ai(contract, channel, state_server):
         def order_open(self, host, port):
             self.repository.connect(host, port)
 
-        def order_know_uberdog(self, doid, dclass):
-            self.repository.generateGlobalObject(doid, dclass)
-
         def order_generate(self, dclass, doid, parent, zone, values, optional=(), govern=True):
             view = globals()[dclass + "AI"](self.repository)
             view.values = values
@@ -324,13 +321,6 @@ def make_ai(contract, channel, state_server):
         def order_update_to(self, channel, dclass, doid, field, args):
             dclass = self.dclass(dclass)
             self.repository.send(dclass.aiFormatUpdate(field, doid, channel, self.repository.ourChannel, args))
-
-        def order_blob(self, doid, field, size):
-            self.order_update(doid, field, [bytes(index % 251 for index in range(size))])
-
-        def order_burst(self, doid, field, first, count):
-            for n in range(first, first + count):
-                self.order_update(doid, field, [n])
 
         def order_raw_update(self, doid, field, value):
             """An update whose value is not checked by Panda3D's packer."""

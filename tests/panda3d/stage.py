@@ -169,10 +169,13 @@ class Stage:
         ai.call("generate", "Root", ROOT, 0, 0, {})
         ai.call("generate", "District", DISTRICT, ROOT, 1, {"setTitle": ["Plaza"]})
 
-    def log_in(self, ai, name, **kwargs):
-        """A client that is established and sees the district. Its `channel` is the sender of what it sends."""
+    def log_in(self, ai, name, heartbeats=False, **kwargs):
+        """A client that is established and sees the district. Its `channel` is the sender of what it sends. With
+        `heartbeats` it sends them as soon as it has said hello."""
         client = self.client(name, **kwargs)
         client.call("hello", VERSION)
+        if heartbeats:
+            client.call("startHeartbeat")
         client.wait("CLIENT_HELLO_RESP")
         client.call("know_uberdog", LOGIN_MANAGER, "LoginManager")
         client.call("update", LOGIN_MANAGER, "login", [name, "secret"])

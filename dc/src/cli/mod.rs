@@ -91,12 +91,8 @@ enum Command {
         #[arg(long, num_args = 2, value_names = ["CLASS.FIELD", "LITERAL"], allow_hyphen_values = true)]
         #[arg(required_unless_present = "batch", conflicts_with = "batch")]
         field: Vec<String>,
-        /// JSON objects from standard input, one per line, each answered by one line
-        #[arg(long)]
-        batch: bool,
-        /// What strings may hold when a line of the batch unpacks
-        #[arg(long, value_enum, default_value_t = Text::Bytes)]
-        text: Text,
+        #[command(flatten)]
+        many: Many,
     },
     /// Unpack hex; prints the value in DC syntax
     Unpack {
@@ -106,12 +102,8 @@ enum Command {
         #[arg(long, num_args = 2, value_names = ["CLASS.FIELD", "HEX"])]
         #[arg(required_unless_present = "batch", conflicts_with = "batch")]
         field: Vec<String>,
-        /// JSON objects from standard input, one per line, each answered by one line
-        #[arg(long)]
-        batch: bool,
-        /// What strings may hold
-        #[arg(long, value_enum, default_value_t = Text::Bytes)]
-        text: Text,
+        #[command(flatten)]
+        many: Many,
     },
     /// Say what a change of contract means: `diff OLD NEW`, or `diff OLD… --new NEW…` for several files each
     Diff {
@@ -121,6 +113,16 @@ enum Command {
         #[arg(long, num_args = 1..)]
         new: Vec<PathBuf>,
     },
+}
+
+#[derive(Args, Clone, Debug, PartialEq, Eq)]
+struct Many {
+    /// JSON objects from standard input, one per line, each answered by one line
+    #[arg(long)]
+    batch: bool,
+    /// What strings may hold when they are unpacked
+    #[arg(long, value_enum, default_value_t = Text::Bytes)]
+    text: Text,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -220,29 +222,29 @@ fn execute(arguments: &Tool, out: &mut impl Write) -> Result<u8, Failure> {
                 show::text(&contract, out)?;
             }
         }
-        Command::Pack { files, field, batch, text } => {
+        Command::Pack { files, field, many } => {
             let contract = reading.contract(files)?;
             match &field[..] {
-                [name, literal] if !batch => {
+                [name, literal] if !many.batch => {
                     let packed = find_field(&contract, name)?.pack_literal(literal.as_str());
                     let source = [Source::new("value", literal.as_str())];
                     let packed = packed.map_err(|errors| reading.refusal(&errors, &source))?;
                     writeln!(out, "{}", hex(&packed))?;
                 }
-                _ => batch::run(&contract, (*text).into(), out)?,
+                _ => batch::run(&contract, many.text.into(), out)?,
             }
         }
-        Command::Unpack { files, field, batch, text } => {
+        Command::Unpack { files, field, many } => {
             let contract = reading.contract(files)?;
             match &field[..] {
-                [name, digits] if !batch => {
+                [name, digits] if !many.batch => {
                     let field = find_field(&contract, name)?;
                     let bytes = unhex(digits).map_err(Failure::usage)?;
-                    let value = field.format(&bytes, (*text).into());
+                    let value = field.format(&bytes, many.text.into());
                     let value = value.map_err(|error| Failure::refused(format!("error: {error}")))?;
                     writeln!(out, "{value}")?;
                 }
-                _ => batch::run(&contract, (*text).into(), out)?,
+                _ => batch::run(&contract, many.text.into(), out)?,
             }
         }
         Command::Diff { files, new } => {

@@ -1,6 +1,10 @@
 //! What the vector tests share: reading the vectors, and the table of exceptions.
 #![allow(dead_code)]
 
+pub mod oracle;
+pub mod random_contracts;
+pub mod random_types;
+
 use donet_dc::{Contract, Diagnostics, Options, Source, Value};
 use serde_json::Value as Json;
 use std::path::PathBuf;
@@ -67,12 +71,14 @@ pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Whether a value is what the manifest says: text as `{"hex": …}`, a NaN as `{"float": "nan"}`.
+/// Whether a value is what the manifest says: text as `{"hex": …}`, a NaN as `{"float": "nan"}`, a real also as
+/// `{"bits": …}`.
 pub fn equals(value: &Value, expected: &Json) -> bool {
     match value {
         Value::Int(value) => expected.as_i64() == Some(*value),
         Value::Uint(value) => expected.as_u64() == Some(*value),
         Value::Real(value) if value.is_nan() => expected["float"] == "nan",
+        Value::Real(value) if expected["bits"].is_string() => expected["bits"] == hex(&value.to_le_bytes()),
         Value::Real(value) => expected.as_f64() == Some(*value),
         Value::Text(bytes) => expected["hex"].as_str() == Some(&hex(bytes)),
         Value::List(items) => expected.as_array().is_some_and(|expected| {
