@@ -3,6 +3,7 @@
 use clap::{Args, Parser, Subcommand};
 use donet_perf::md::table::Table;
 use donet_perf::md::{FanOut, PingPong, Subscribe};
+use donet_perf::players::Players;
 use donet_perf::relay::Relay;
 use donet_perf::session::{Target, run};
 use donet_perf::target::{Target as Load, TargetArguments, resolve};
@@ -33,6 +34,15 @@ enum Command {
     /// others.
     #[command(subcommand)]
     Md(MdCommand),
+    /// Plays many clients of a game: hello, login, an avatar of their own, an interest, position updates; one JSON line.
+    ///
+    /// With an AI that lets them in. It starts the donetd that lies beside it, on a processor of its own.
+    Players {
+        #[command(flatten)]
+        load: Players,
+        #[command(flatten)]
+        target: TargetArguments,
+    },
     /// Serves as a relay that only moves bytes, until every connection has ended: the baseline of `md`.
     Relay(RelayArguments),
 }
@@ -147,6 +157,12 @@ fn md(command: MdCommand) -> Result<(), Failure> {
     Ok(())
 }
 
+fn players(load: &Players, target: &TargetArguments) -> Result<(), Failure> {
+    let target = Load::start_with(target, 0, |setup| load.configure(setup))?;
+    println!("{}", load.run(&target)?.json_line());
+    Ok(())
+}
+
 fn relay(arguments: &RelayArguments) -> Result<(), Failure> {
     let mut relay = Relay::bind(arguments.bind, arguments.receivers)?;
     // The same words as the daemon's, so that what waits for one can wait for the other.
@@ -159,6 +175,7 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Session(arguments) => session(arguments),
         Command::Md(command) => md(command),
+        Command::Players { load, target } => players(&load, &target),
         Command::Relay(arguments) => relay(&arguments),
     };
     match outcome {

@@ -63,6 +63,18 @@ impl Target {
     /// # Errors
     /// When it does not start, or its address cannot be resolved.
     pub fn start(arguments: &TargetArguments, receivers: usize) -> Result<Self, Failure> {
+        Self::start_with(arguments, receivers, |_| ())
+    }
+
+    /// As [`Target::start`], with a change to the configuration of a daemon that it starts.
+    ///
+    /// # Errors
+    /// As [`Target::start`].
+    pub fn start_with(
+        arguments: &TargetArguments,
+        receivers: usize,
+        change: impl FnOnce(&mut Setup),
+    ) -> Result<Self, Failure> {
         if let Some(server) = &arguments.server {
             return Ok(Self {
                 name: server.clone(),
@@ -81,7 +93,7 @@ impl Target {
         if let Some((server, _)) = &split {
             run_on(server)?;
         }
-        let started = if arguments.relay { start_relay(receivers) } else { start_donetd(arguments) };
+        let started = if arguments.relay { start_relay(receivers) } else { start_donetd(arguments, change) };
         run_on(split.as_ref().map_or(&all, |(_, own)| own))?;
         started
     }
@@ -124,11 +136,12 @@ fn split_cpus(all: &[usize], server: &str) -> Result<Split, Failure> {
     Ok((!own.is_empty()).then_some((vec![server], own)))
 }
 
-fn start_donetd(arguments: &TargetArguments) -> Result<Target, Failure> {
+fn start_donetd(arguments: &TargetArguments, change: impl FnOnce(&mut Setup)) -> Result<Target, Failure> {
     let donetd = arguments.donetd.clone().map_or_else(find_donetd, Ok)?;
     let mut setup = Setup::new(arguments.shards)?;
     // The load is the subject, not what it writes to the log.
     setup.replace.push(("log_level = \"info\"", "log_level = \"warn\"".to_owned()));
+    change(&mut setup);
     let daemon = setup.start(&donetd)?;
     Ok(Target {
         name: "donetd".to_owned(),

@@ -43,15 +43,16 @@ impl Loaded {
         ContractText { sources: self.sources.clone(), options: self.options, renames: settings.renames.clone() }
     }
 
-    /// Every uberdog's class must be in the DC files.
-    pub(super) fn check_uberdogs(&self, config: &Config) -> Result<(), BootError> {
-        for uberdog in &config.uberdogs {
-            if self.contract.class_by_name(&uberdog.class).is_none() {
+    /// Every class that the configuration names must be in the DC files.
+    pub(super) fn check_classes(&self, config: &Config) -> Result<(), BootError> {
+        let uberdogs = config.uberdogs.iter().map(|uberdog| (format!("[[uberdogs]] {}", uberdog.id), &uberdog.class));
+        let avatars = config.client_agents.iter().filter_map(|agent| agent.avatar_class.as_ref());
+        let avatars = avatars.map(|class| ("[services.client_agent] avatar_class".to_owned(), class));
+        for (place, class) in uberdogs.chain(avatars) {
+            if self.contract.class_by_name(class).is_none() {
                 let known: Vec<&str> = self.contract.classes().map(|class| class.name()).collect();
                 return Err(BootError(format!(
-                    "[[uberdogs]] {}: no class {:?} in the DC files; they declare: {}",
-                    uberdog.id,
-                    uberdog.class,
+                    "{place}: no class {class:?} in the DC files; they declare: {}",
                     known.join(", ")
                 )));
             }

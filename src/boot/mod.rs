@@ -48,7 +48,7 @@ pub fn run(file: &Path) -> Result<(), BootError> {
         tracing::warn!("{warning}");
     }
     let contract = contract::load(&config.global)?;
-    contract.check_uberdogs(&config)?;
+    contract.check_classes(&config)?;
     let placement = placement::choose(&config.shards)?;
     for note in surroundings::check(&config, placement.shards()).map_err(refuse)? {
         tracing::warn!("{note}");
@@ -145,7 +145,7 @@ pub fn run(file: &Path) -> Result<(), BootError> {
 pub fn check(file: &Path) -> Result<(), BootError> {
     let config = config::load(file).map_err(refuse)?;
     let contract = contract::load(&config.global)?;
-    contract.check_uberdogs(&config)?;
+    contract.check_classes(&config)?;
     placement::choose(&config.shards)?;
     let loaded = reload::load(&config).map_err(refuse)?;
     for warning in config.warnings.iter().chain(&loaded.warnings) {

@@ -186,7 +186,9 @@ impl Session {
         if let Some(zone) = zones.iter().find(|&&zone| !agent.allows_zone(zone)) {
             return forbidden(format!("zone {zone} is not open to clients"));
         }
-        let request = InterestRequest::new(id, parent, zones, context, None);
+        self.yield_interest_id(id);
+        let agent = self.agent(shared);
+        let request = self.with_auto_zones(InterestRequest::new(id, parent, zones, context, None), shared);
         if let Err(limit) = self.interests.check_limits(&request, agent) {
             return Err(End::eject(limit.reason(), limit.to_string()));
         }
@@ -202,6 +204,7 @@ impl Session {
         let context = reader.u32()?;
         let id = reader.u16()?;
         finished(&reader)?;
+        self.yield_interest_id(id);
         if !self.interests.contains(id) {
             return Err(End::eject(Reason::UnknownInterest, format!("there is no interest {id}")));
         }

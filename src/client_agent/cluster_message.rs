@@ -42,6 +42,7 @@ pub(super) enum ClusterMessage<'a> {
     Count { context: u32, count: u32 },
     OwnerChanged { doid: Doid, new_owner: Channel },
     OwnerEntry(Entry),
+    ClassOf { context: u32, doid: Doid, class: u16 },
 }
 
 /// Why a message to a session is ignored.
@@ -85,6 +86,9 @@ impl<'a> ClusterMessage<'a> {
             }
             t::STATESERVER_OBJECT_ENTER_OWNER_WITH_REQUIRED_OTHER => {
                 M::OwnerEntry(entry(t::CLIENT_ENTER_OBJECT_REQUIRED_OTHER_OWNER, reader)?)
+            }
+            t::STATESERVER_OBJECT_GET_CLASS_RESP => {
+                M::ClassOf { context: reader.u32()?, doid: reader.doid()?, class: reader.u16()? }
             }
             t::CLIENTAGENT_SET_STATE => M::SetState(reader.u16()?),
             t::CLIENTAGENT_SET_CLIENT_ID => M::SetClientId(reader.channel()?),
@@ -176,12 +180,17 @@ impl Session {
                 && let M::Object(event) = message
             {
                 self.on_own_move(event.doid(), *to);
+                self.avatar_is_at(event.doid(), *to, shared, out)?;
             }
             return Ok(());
         }
         match message {
             M::Object(event) => {
                 self.on_object_event(event, shared, out)?;
+                // As it comes: what is held back of it is the past when it is let out.
+                if let ObjectEvent::Move { to, .. } = event {
+                    self.avatar_is_at(event.doid(), *to, shared, out)?;
+                }
                 return self.bound_buffers(shared, out);
             }
             M::SnapshotEntry { context, entry } => {
@@ -190,7 +199,11 @@ impl Session {
             }
             M::Count { context, count } => return self.on_count(*context, *count, shared, out),
             M::OwnerChanged { doid, new_owner } => return self.on_owner_changed(*doid, *new_owner, shared, out),
-            M::OwnerEntry(entry) => self.on_owner_entry(entry, out),
+            M::OwnerEntry(entry) => {
+                self.on_owner_entry(entry, out);
+                return self.avatar_is_at(entry.doid, entry.location, shared, out);
+            }
+            M::ClassOf { context, doid, class } => return self.on_class_of(*context, *doid, *class, shared, out),
             M::AddInterest { id, parent, zones } => {
                 return self.add_interest_for(sender, (*id, *parent, zones), shared, out);
             }

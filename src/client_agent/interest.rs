@@ -25,7 +25,7 @@ impl Session {
     /// Opens an interest, or alters the one of this id. The caller has judged it.
     pub(super) fn add_interest(&mut self, request: InterestRequest, out: &mut Outbox) -> Result<(), End> {
         out.metrics.interests_opened += 1;
-        let InterestRequest { id, parent, zones, context, caller } = request;
+        let InterestRequest { id, parent, zones, context, caller, is_silent } = request;
         let is_covered = |zone: &Zone| self.interests.covers(Location { parent, zone: *zone });
         let (shared_zones, fresh): (Vec<Zone>, Vec<Zone>) = zones.iter().copied().partition(is_covered);
         let old = self.interests.insert(id, Interest { parent, zones });
@@ -40,7 +40,7 @@ impl Session {
         if !fresh.is_empty() {
             waits.push(self.begin_operation(parent, fresh, out));
         }
-        let request = Request { id, context, caller, waiting_for: waits.len() };
+        let request = Request { id, context, caller, is_silent, waiting_for: waits.len() };
         if waits.is_empty() {
             self.answer(&request, out);
             return Ok(());
@@ -323,12 +323,12 @@ impl Session {
             let dead = self.interests.uncover(&interest);
             self.close_zones(interest.parent, &dead, out)?;
         }
-        self.answer(&Request { id, context, caller, waiting_for: 0 }, out);
+        self.answer(&Request { id, context, caller, is_silent: false, waiting_for: 0 }, out);
         Ok(())
     }
 
     /// Tells the client that the objects in zones (sorted) which nothing covers any more have left.
-    fn close_zones(&mut self, parent: Doid, zones: &[Zone], out: &mut Outbox) -> Result<(), End> {
+    pub(super) fn close_zones(&mut self, parent: Doid, zones: &[Zone], out: &mut Outbox) -> Result<(), End> {
         if zones.is_empty() {
             return Ok(());
         }
@@ -350,6 +350,9 @@ impl Session {
 
     /// 1204 to the caller, if there is one, then 204 to the client (A19).
     fn answer(&self, request: &Request, out: &mut Outbox) {
+        if request.is_silent {
+            return;
+        }
         self.answer_caller(request.caller, request.id, out);
         let done = Encoder::client(t::CLIENT_DONE_INTEREST_RESP).u32(request.context).u16(request.id);
         self.write_message(done, out);
@@ -378,7 +381,9 @@ impl Session {
         shared: &Shared,
         out: &mut Outbox,
     ) -> Result<(), End> {
-        let mut request = InterestRequest::new(id, parent, zones.to_vec(), 0, Some(caller));
+        self.yield_interest_id(id);
+        let request = InterestRequest::new(id, parent, zones.to_vec(), 0, Some(caller));
+        let mut request = self.with_auto_zones(request, shared);
         if crate::wire::is_reserved_doid(parent) {
             tracing::warn!(session = self.channel, caller, parent, "an interest in a reserved parent is refused");
             return Ok(());
@@ -401,6 +406,7 @@ impl Session {
 
     /// CLIENTAGENT_REMOVE_INTEREST.
     pub(super) fn remove_interest_for(&mut self, caller: Channel, id: u16, out: &mut Outbox) -> Result<(), End> {
+        self.yield_interest_id(id);
         if !self.interests.contains(id) {
             tracing::warn!(session = self.channel, caller, id, "an interest that the client does not have");
             self.answer_caller(Some(caller), id, out);

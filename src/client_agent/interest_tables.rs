@@ -19,6 +19,8 @@ pub(super) struct InterestRequest {
     pub(super) zones: Vec<Zone>,
     pub(super) context: u32,
     pub(super) caller: Option<Channel>,
+    /// The session's own: nobody is answered.
+    pub(super) is_silent: bool,
 }
 
 impl InterestRequest {
@@ -26,7 +28,7 @@ impl InterestRequest {
     pub(super) fn new(id: u16, parent: Doid, mut zones: Vec<Zone>, context: u32, caller: Option<Channel>) -> Self {
         zones.sort_unstable();
         zones.dedup();
-        Self { id, parent, zones, context, caller }
+        Self { id, parent, zones, context, caller, is_silent: false }
     }
 }
 
@@ -98,6 +100,7 @@ pub(super) struct Request {
     pub(super) id: u16,
     pub(super) context: u32,
     pub(super) caller: Option<Channel>,
+    pub(super) is_silent: bool,
     /// Operations that it still waits for.
     pub(super) waiting_for: usize,
 }
@@ -142,6 +145,11 @@ pub(super) struct Interests {
 impl Interests {
     pub(super) fn contains(&self, id: u16) -> bool {
         self.by_id.contains_key(&id)
+    }
+
+    /// Whether an interest is just this.
+    pub(super) fn has(&self, id: u16, parent: Doid, zones: &[Zone]) -> bool {
+        self.by_id.get(&id).is_some_and(|interest| interest.parent == parent && interest.zones == zones)
     }
 
     pub(super) fn is_running(&self, context: u32) -> bool {

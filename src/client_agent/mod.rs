@@ -13,6 +13,7 @@
 //! * [`objects`]: tables of what a session knows.
 //! * [`visibility`]: entering, moving, leaving, ownership.
 //! * [`interest_tables`] and [`interest`]: opening and closing of zones.
+//! * [`parenting`]: interests that a session keeps by itself around its client's avatars.
 //! * [`report`]: what an operator may see of sessions.
 //! * [`settings`]: what sessions share, and their limits.
 
@@ -22,6 +23,7 @@ mod cluster_message;
 mod interest;
 mod interest_tables;
 mod objects;
+mod parenting;
 mod pool;
 mod rate;
 mod reading_clock;

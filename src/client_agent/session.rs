@@ -5,6 +5,7 @@
 
 use super::interest_tables::Interests;
 use super::objects::Objects;
+use super::parenting::Parenting;
 use super::rate::Allowance;
 use super::reading_clock::ReadingClock;
 use super::settings::{Agent, Shared};
@@ -101,6 +102,7 @@ pub(super) struct Session {
     next_context: u32,
     pub(super) objects: Objects,
     pub(super) interests: Interests,
+    pub(super) parenting: Parenting,
 }
 
 impl Session {
@@ -132,6 +134,7 @@ impl Session {
             next_context: 1,
             objects: Objects::default(),
             interests: Interests::default(),
+            parenting: Parenting::default(),
         };
         for channel in [channel, ALL_CLIENTS] {
             session.subscribe(channel, out);

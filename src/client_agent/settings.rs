@@ -1,6 +1,7 @@
 //! What every session of this executor reads and none changes: the contract, the uberdogs, the roles' settings, and the
 //! limits of what one session may hold.
 
+use super::parenting::Rules;
 use super::rate::Price;
 use crate::config::{self, InterestPermission};
 use crate::wire::{Doid, MAX_BODY_BYTES, Zone};
@@ -61,6 +62,8 @@ pub(super) struct Agent {
     pub(super) visible_objects_max: usize,
     /// Where its channels and its listener live.
     pub(super) pool_home: ShardId,
+    /// Of avatars whose parents have rules.
+    pub(super) avatar_class: Option<u16>,
     zones_allow: ZoneRanges,
     zones_deny: ZoneRanges,
 }
@@ -81,6 +84,8 @@ impl Agent {
             zones_max: most(limits.zones, MAX_ZONES),
             visible_objects_max: most(limits.visible_objects, usize::MAX),
             pool_home: super::pool_home(&config.channels, shards),
+            // The daemon refuses an unknown class before it builds the roles.
+            avatar_class: config.avatar_class.as_deref().and_then(|name| Some(contract.class_by_name(name)?.id())),
             dc_hash: config.dc_file_hash.unwrap_or_else(|| contract.hash()),
             heartbeat_timeout_us: config.heartbeat_timeout.map(micros),
             authentication_timeout_us: config.auth_timeout.map(micros),
@@ -138,6 +143,8 @@ pub(super) struct Shared {
     pub(super) text: TextPolicy,
     pub(super) uberdogs: HashMap<Doid, Uberdog>,
     pub(super) agents: Vec<Agent>,
+    /// What the classes of the contract say of zones; nothing where no agent asks.
+    pub(super) rules: Rules,
 }
 
 impl Shared {
@@ -159,6 +166,11 @@ impl Shared {
         Self {
             uberdogs: uberdogs.iter().filter_map(resolve).collect(),
             agents: agents.iter().map(|agent| Agent::new(agent, &contract, shards)).collect(),
+            rules: if agents.iter().any(|agent| agent.avatar_class.is_some()) {
+                Rules::new(&contract)
+            } else {
+                Rules::default()
+            },
             contract,
             text,
         }

@@ -224,7 +224,7 @@ impl Session {
             self.write(leaving.frame(), out);
         }
         if known.owned.is_some() {
-            self.end_ownership(doid, shared, out);
+            self.end_ownership(doid, shared, out)?;
         }
         self.objects.remember(doid, out.now_us);
         Ok(())
@@ -236,12 +236,13 @@ impl Session {
         self.objects.remember(doid, out.now_us);
     }
 
-    fn end_ownership(&mut self, doid: Doid, shared: &Shared, out: &mut Outbox) {
+    fn end_ownership(&mut self, doid: Doid, shared: &Shared, out: &mut Outbox) -> Result<(), End> {
         self.objects.clear_owned(doid);
         self.objects.remember(doid, out.now_us);
         if self.agent(shared).config.leaving_owner {
             self.write_message(Encoder::client(t::CLIENT_OBJECT_LEAVING_OWNER).doid(doid), out);
         }
+        self.avatar_is_gone(doid, out)
     }
 
     /// STATESERVER_OBJECT_CHANGING_OWNER. The ordinary view is untouched.
@@ -263,8 +264,7 @@ impl Session {
             let text = format!("session object {doid} is not the client's any more");
             return Err(End::eject(Reason::SessionObjectDeleted, text));
         }
-        self.end_ownership(doid, shared, out);
-        Ok(())
+        self.end_ownership(doid, shared, out)
     }
 
     /// STATESERVER_OBJECT_ENTER_OWNER_WITH_REQUIRED(_OTHER): the client is told each time.

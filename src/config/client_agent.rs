@@ -52,7 +52,8 @@ pub(super) fn client_agent(mut table: Table<'_>, context: &mut Context<'_>) -> O
     let historical_ttl = table.milliseconds_or_off("historical_ttl_ms", 0);
     let interest_zones_allow = zones(&mut table, "interest_zones_allow");
     let interest_zones_deny = zones(&mut table, "interest_zones_deny");
-    table.unavailable("avatar_class", "parenting rules", |value| value.as_str() == Some(""));
+    let avatar_class = table.text("avatar_class").map(|class| class.into_inner().to_owned());
+    let avatar_class = avatar_class.filter(|class| !class.is_empty());
     let leaving_owner = table.boolean("leaving_owner", true);
     let strict_entrance = table.boolean("strict_entrance", false);
     let eject_linger = table.milliseconds("eject_linger_ms", 0, 1000);
@@ -84,6 +85,7 @@ pub(super) fn client_agent(mut table: Table<'_>, context: &mut Context<'_>) -> O
         historical_ttl,
         interest_zones_allow,
         interest_zones_deny,
+        avatar_class,
         leaving_owner,
         strict_entrance,
         eject_linger,

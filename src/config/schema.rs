@@ -131,6 +131,8 @@ pub struct ClientAgent {
     /// Zones that clients may open; empty = all.
     pub interest_zones_allow: Vec<RangeInclusive<Zone>>,
     pub interest_zones_deny: Vec<RangeInclusive<Zone>>,
+    /// Of owned objects around which parents' rules keep zones open.
+    pub avatar_class: Option<String>,
     pub leaving_owner: bool,
     pub strict_entrance: bool,
     pub eject_linger: Duration,

@@ -99,6 +99,7 @@ fn defaults_are_those_of_the_specification() {
     assert_eq!(client_agent.interest_timeout, Duration::from_millis(500));
     assert_eq!(client_agent.historical_ttl, None);
     assert!(client_agent.leaving_owner && client_agent.send_hash && client_agent.send_version);
+    assert_eq!(client_agent.avatar_class, None);
     assert!(!client_agent.relocate && !client_agent.strict_entrance);
     assert_eq!(config.daemon.name, "Donet Cluster");
     assert_eq!(config.shards.count, ShardCount::Auto);
@@ -515,14 +516,12 @@ fn what_later_versions_bring_is_refused_and_its_defaults_are_not() {
             director("[services.message_director.tls]\nkey_file = \"x\""),
             "2:1: not available in this version: [services.message_director.tls]",
         ),
-        (client_agent("avatar_class = \"Avatar\""), "6:16: not available in this version: `avatar_class`"),
     ];
     for (text, fault) in &refusals {
         let faults = refused(text);
         assert_eq!(faults.len(), 1, "{faults:?}");
         assert!(faults[0].0.starts_with(fault), "{faults:?}");
     }
-    accepted(&client_agent("avatar_class = \"\""));
     accepted(&format!(
         "{STATE_SERVER}[admin]\ndrain_deadline_s = 300\n[services.message_director]\nupstream_reconnect = false\n"
     ));

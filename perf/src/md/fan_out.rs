@@ -5,11 +5,11 @@
 //! was sent: a server that stalls is charged for everything that it kept waiting (coordinated omission).
 
 use super::connections::{BEFORE_PAYLOAD, FIRST_CHANNEL, frame, open, payload, settle, subscription};
-use super::progress::Progress;
-use super::report::{Mark, Report, Spent, latencies};
 use super::{PATIENCE, Times};
 use crate::failure::{Failure, ensure};
 use crate::net::{Input, Key, Network};
+use crate::progress::Progress;
+use crate::report::{Mark, Report, Spent, latencies};
 use crate::target::Target;
 use clap::Args;
 use hdrhistogram::Histogram;

@@ -1,11 +1,11 @@
 //! A message there and its answer back, one at a time: how long it takes when there is nothing else to do.
 
 use super::connections::{FIRST_CHANNEL, frame, open, settle, subscription};
-use super::progress::Progress;
-use super::report::{Mark, Report, latencies};
 use super::{PATIENCE, Times};
 use crate::failure::{Failure, ensure};
 use crate::net::{Input, Network};
+use crate::progress::Progress;
+use crate::report::{Mark, Report, latencies};
 use crate::target::Target;
 use clap::Args;
 use std::time::{Duration, Instant};

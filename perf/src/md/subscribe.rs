@@ -1,10 +1,10 @@
 //! Many subscriptions of one link: how long they take to make and to end, and what they weigh.
 
 use super::connections::{FIRST_CHANNEL, frame, open, range_subscription, subscription, turns_until};
-use super::progress::Progress;
-use super::report::{Mark, Report};
 use crate::failure::{Failure, ensure};
 use crate::net::{Input, Key, Network};
+use crate::progress::Progress;
+use crate::report::{Mark, Report};
 use crate::target::Target;
 use clap::{Args, ValueEnum};
 use donet::wire::{Channel, Encoder, message_type as t};

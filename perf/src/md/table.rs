@@ -1,8 +1,9 @@
 //! The workloads by which this server is judged, one after the other, as a table: medians of several runs, each beside
 //! the relay's in the same run where the relay can do it.
 
-use super::{FanOut, Kind, PingPong, Report, Subscribe, Times};
+use super::{FanOut, Kind, PingPong, Subscribe, Times};
 use crate::failure::Failure;
+use crate::report::Report;
 use crate::target::{Target, TargetArguments};
 use clap::Args;
 

@@ -11,6 +11,7 @@ mod interest_changes;
 mod limits;
 mod objects;
 mod pacing;
+mod parenting;
 mod teardown;
 
 use super::{ClientAgentMessage, ClientAgents, ClientTimer, Origin};
@@ -43,6 +44,15 @@ const DC: &str = "
         move(int16) broadcast ownsend;
         turn(int16) broadcast ownsend;
         moveTurn : move, turn;
+    };
+    dclass Follower {
+        setParentingRules(string type = \"Follow\", string rule = \"\") broadcast ram;
+    };
+    dclass Grid {
+        setParentingRules(string type = \"Cartesian\", string rule = \"1000:4:1\") broadcast ram;
+    };
+    dclass Automatic {
+        setParentingRules(string type = \"Auto\", string rule = \"20:21|22\") broadcast ram;
     };
 ";
 
@@ -84,6 +94,7 @@ fn config() -> config::ClientAgent {
         historical_ttl: None,
         interest_zones_allow: Vec::new(),
         interest_zones_deny: Vec::new(),
+        avatar_class: None,
         leaving_owner: true,
         strict_entrance: false,
         eject_linger: Duration::from_secs(1),

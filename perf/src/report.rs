@@ -3,6 +3,7 @@
 use crate::failure::Failure;
 use crate::target::Target;
 use crate::usage::{Usage, load_average};
+use clap::Args;
 use hdrhistogram::Histogram;
 use serde_json::{Map, Value, json};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -10,6 +11,27 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 /// Latencies in nanoseconds, three significant digits, up to a minute.
 pub(crate) fn latencies() -> Histogram<u64> {
     Histogram::new_with_bounds(1, 60_000_000_000, 3).expect("these bounds are in order")
+}
+
+/// How long to measure.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Times {
+    /// Seconds that are measured.
+    #[arg(long, value_name = "SECONDS", default_value_t = 5.0)]
+    pub seconds: f64,
+    /// Seconds of the same load before, which are not.
+    #[arg(long, value_name = "SECONDS", default_value_t = 1.0)]
+    pub warm_up: f64,
+}
+
+impl Times {
+    pub(crate) fn measured(self) -> Duration {
+        Duration::try_from_secs_f64(self.seconds).unwrap_or(Duration::from_secs(1))
+    }
+
+    pub(crate) fn warm_up(self) -> Duration {
+        Duration::try_from_secs_f64(self.warm_up).unwrap_or_default()
+    }
 }
 
 /// What one run has found.

@@ -7,14 +7,14 @@ const EVERY: Duration = Duration::from_millis(250);
 
 /// One line that changes.
 #[derive(Debug)]
-pub(super) struct Progress {
+pub(crate) struct Progress {
     bar: ProgressBar,
     next: Instant,
 }
 
 impl Progress {
     /// Of something that takes `total` units.
-    pub(super) fn new(title: &str, total: u64) -> Self {
+    pub(crate) fn new(title: &str, total: u64) -> Self {
         let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
         let style = ProgressStyle::with_template("{prefix} [{bar:24}] {msg}");
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
@@ -23,7 +23,7 @@ impl Progress {
     }
 
     /// Shows where it is, a few times a second; `text` is asked for only then.
-    pub(super) fn show(&mut self, now: Instant, position: u64, text: impl FnOnce() -> String) {
+    pub(crate) fn show(&mut self, now: Instant, position: u64, text: impl FnOnce() -> String) {
         if now >= self.next {
             self.next = now + EVERY;
             self.bar.set_position(position);

@@ -1,0 +1,96 @@
+//! What is due when: an open loop, so that a server that stalls is charged for all that it kept waiting.
+
+use super::Players;
+use super::crowd::Crowd;
+use crate::net::Network;
+use std::time::{Duration, Instant};
+
+/// Something that each client does again and again, one client after the other at equal distances.
+struct Round {
+    begin: Instant,
+    /// Of all clients together; none with 0.
+    per_second: f64,
+    done: u64,
+}
+
+impl Round {
+    fn at(&self, number: u64) -> Instant {
+        self.begin + Duration::from_secs_f64(number as f64 / self.per_second)
+    }
+
+    /// How many were due by now: the first at the beginning.
+    fn due(&self, now: Instant) -> u64 {
+        let past = (now.saturating_duration_since(self.begin).as_secs_f64() * self.per_second) as u64;
+        past + u64::from(self.per_second > 0.0)
+    }
+
+    fn wait(&self, now: Instant) -> Duration {
+        if self.per_second > 0.0 { self.at(self.done).saturating_duration_since(now) } else { Duration::MAX }
+    }
+
+    /// The next one that is due, and when it was.
+    fn next(&mut self, now: Instant) -> Option<(u64, Instant)> {
+        if self.done >= self.due(now) {
+            return None;
+        }
+        let number = self.done;
+        self.done += 1;
+        Some((number, self.at(number)))
+    }
+}
+
+/// Updates and heartbeats of a crowd.
+pub(super) struct Schedule {
+    clients: u64,
+    updates: Round,
+    heartbeats: Round,
+}
+
+impl Schedule {
+    pub(super) fn new(options: &Players, begin: Instant) -> Self {
+        let clients = f64::from(options.clients);
+        let moving = if options.zone_size > 0 { options.rate.max(0.0) } else { 0.0 };
+        let beating = if options.heartbeat > 0.0 { options.heartbeat.recip() } else { 0.0 };
+        let round = |per_second| Round { begin, per_second, done: 0 };
+        Self { clients: options.clients.into(), updates: round(clients * moving), heartbeats: round(clients * beating) }
+    }
+
+    pub(super) fn send_due(&mut self, crowd: &mut Crowd, network: &mut Network, now: Instant) {
+        while let Some((number, due)) = self.updates.next(now) {
+            crowd.update(network, (number % self.clients) as u32, due);
+        }
+        while let Some((number, _)) = self.heartbeats.next(now) {
+            crowd.heartbeat(network, (number % self.clients) as u32);
+        }
+    }
+
+    /// How long nothing is due.
+    pub(super) fn wait(&self, now: Instant) -> Duration {
+        self.updates.wait(now).min(self.heartbeats.wait(now))
+    }
+
+    /// Updates that were due by then.
+    pub(super) fn due(&self, at: Instant) -> u64 {
+        self.updates.due(at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_late_is_due_at_its_own_time_and_nothing_is_left_out() {
+        let begin = Instant::now();
+        let mut round = Round { begin, per_second: 100.0, done: 0 };
+        let at = |milliseconds| begin + Duration::from_millis(milliseconds);
+        assert_eq!(round.next(begin), Some((0, at(0))));
+        assert_eq!(round.next(begin), None);
+        assert_eq!(round.wait(begin), Duration::from_millis(10));
+        let late = begin + Duration::from_millis(35);
+        let due: Vec<_> = std::iter::from_fn(|| round.next(late)).collect();
+        assert_eq!(due, [(1, at(10)), (2, at(20)), (3, at(30))]);
+        assert_eq!(round.wait(late), Duration::from_millis(5));
+        assert_eq!(Round { begin, per_second: 0.0, done: 0 }.next(late), None);
+    }
+}
