@@ -47,6 +47,9 @@ impl Stage {
             let create = Payload::new().u32(doid).u32(parent).u32(zone).u16(names.class("District")?).blob(b"");
             ai.publish(&[numbers::STATE_SERVER], t::STATESERVER_CREATE_OBJECT_WITH_REQUIRED, &create);
         }
+        // Answered when its subscriptions are in effect and the objects are there.
+        ai.publish(&[DISTRICT.into()], t::STATESERVER_OBJECT_GET_LOCATION, &Payload::new().u32(1));
+        ai.expect("where the district is", |message| message.is(t::STATESERVER_OBJECT_GET_LOCATION_RESP))?;
         Ok(Self { daemon, _setup: setup, hub, names, ai })
     }
 
@@ -179,6 +182,7 @@ fn the_reason_of_an_eject_reaches_a_client_that_was_slow_to_read() -> Result<(),
             stage.update_reaches(number, &[&reader])?;
         }
         stage.ai.publish(&[session], t::CLIENTAGENT_EJECT, &Payload::new().u16(154).blob(b"for its own good"));
+        stage.ai.flush()?;
         wait::until("the session's end", || Ok(stage.figure("donet_sessions_open")? == 1))?;
         stage.update_reaches(UPDATES, &[&reader])?;
         // It goes on sending, as if it had not heard.
