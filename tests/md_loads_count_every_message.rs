@@ -1,7 +1,8 @@
 //! The loads of `donet-perf md` see every message of a daemon once and in order, and report what they saw. Figures are
 //! looked at for sense, never for speed.
 
-use donet_perf::md::{FanOut, Kind, PingPong, Report, Subscribe, Times};
+use donet_perf::md::{FanOut, Kind, PingPong, Subscribe, Times};
+use donet_perf::report::Report;
 use donet_perf::target::{Target, TargetArguments};
 use std::path::PathBuf;
 
