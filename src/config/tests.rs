@@ -511,12 +511,10 @@ fn what_roles_cannot_share() {
 #[test]
 fn what_later_versions_bring_is_refused_and_its_defaults_are_not() {
     let director = |line: &str| format!("[services.message_director]\n{line}\n");
-    let refusals = [
-        (
-            director("[services.message_director.tls]\nkey_file = \"x\""),
-            "2:1: not available in this version: [services.message_director.tls]",
-        ),
-    ];
+    let refusals = [(
+        director("[services.message_director.tls]\nkey_file = \"x\""),
+        "2:1: not available in this version: [services.message_director.tls]",
+    )];
     for (text, fault) in &refusals {
         let faults = refused(text);
         assert_eq!(faults.len(), 1, "{faults:?}");
