@@ -17,21 +17,6 @@ use stage::Stage;
 use std::collections::{BTreeMap, BTreeSet};
 
 const CONTRACT: &str = "dclass Thing { setValue(uint32 value) required broadcast ram; };";
-const CONFIG: &str = r#"
-[global]
-dc_multiple_inheritance = true
-[services.message_director]
-bind = "127.0.0.1:7199"
-[services.client_agent]
-bind = "127.0.0.1:7198"
-version_string = "sim"
-channel_min = 1000000
-channel_max = 1000099
-interest_permission = "enabled"
-interest_timeout_ms = 60000
-[services.state_server]
-control_channel = 102000
-"#;
 const CONTROL_CHANNEL: u64 = 102_000;
 const FIRST_SESSION: u64 = 1_000_000;
 const AI: u64 = 500_000;
@@ -81,7 +66,7 @@ fn frame(encoder: Encoder) -> Bytes {
 
 impl Play {
     fn new(seed: u64, shards: usize, batches: usize) -> Self {
-        let stage = Stage::new(CONTRACT, CONFIG);
+        let stage = Stage::new(CONTRACT, "");
         let (hash, home) = (stage.hash(), stage.home(shards));
         let mut world = stage.world(seed, Shape::new(shards, batches));
         let ai = world.connect(LINK_ACCEPTOR, LINK_LISTENER);

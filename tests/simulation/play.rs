@@ -16,23 +16,8 @@ use donet_shards::ShardId;
 use donet_shards::sim::{Peer, Random, Shape, World};
 use std::collections::{BTreeMap, BTreeSet};
 
-const CONFIG: &str = r#"
-[global]
-dc_multiple_inheritance = true
-[services.message_director]
-bind = "127.0.0.1:7199"
-[services.client_agent]
-bind = "127.0.0.1:7198"
-version_string = "sim"
-channel_min = 1000000
-channel_max = 1000999
-interest_permission = "enabled"
-interest_timeout_ms = 60000
-heartbeat_timeout_ms = 1000
-relocate = true
-[services.state_server]
-control_channel = 102000
-"#;
+/// Heartbeats, and owners that may move what is theirs.
+const CLIENT_AGENTS: &str = "heartbeat_timeout_ms = 1000\nrelocate = true\n";
 pub const CONTROL_CHANNEL: Channel = 102_000;
 const FIRST_SESSION: Channel = 1_000_000;
 /// Keepers create objects and write what is not the clients'.
@@ -154,7 +139,7 @@ pub fn shape_of(seed: u64) -> Shape {
 
 impl Play {
     pub fn new(seed: u64, shape: Shape) -> Self {
-        let stage = Stage::new(contract::SOURCE, CONFIG);
+        let stage = Stage::new(contract::SOURCE, CLIENT_AGENTS);
         let (hash, home) = (stage.hash(), stage.home(shape.shards));
         let mut world = stage.world(seed, shape);
         let recorder = Link::new(world.connect(LINK_ACCEPTOR, LINK_LISTENER));

@@ -8,6 +8,23 @@ use donet_shards::sim::{Shape, World};
 use std::path::Path;
 use std::sync::Arc;
 
+/// The roles of every world. Client Agents come last, for a play to add to.
+const CONFIG: &str = r#"
+[global]
+dc_multiple_inheritance = true
+[services.message_director]
+bind = "127.0.0.1:7199"
+[services.state_server]
+control_channel = 102000
+[services.client_agent]
+bind = "127.0.0.1:7198"
+version_string = "sim"
+channel_min = 1000000
+channel_max = 1000999
+interest_permission = "enabled"
+interest_timeout_ms = 60000
+"#;
+
 /// What the daemons of a world have in common.
 #[derive(Clone)]
 pub struct Stage {
@@ -17,11 +34,12 @@ pub struct Stage {
 
 impl Stage {
     /// # Panics
-    /// When one of the two texts is wrong.
-    pub fn new(contract: &str, config: &str) -> Self {
+    /// When the contract, or what is said of Client Agents beyond [`CONFIG`], is wrong.
+    pub fn new(contract: &str, client_agents: &str) -> Self {
         let sources = [Source { name: "sim.dc".into(), text: contract.into() }];
         let contract = Contract::parse(&sources, &Options::default()).unwrap_or_else(|error| panic!("{error}"));
-        let config = config::parse(Path::new("/sim/daemon.toml"), config).unwrap_or_else(|error| panic!("{error}"));
+        let config = config::parse(Path::new("/sim/daemon.toml"), &format!("{CONFIG}{client_agents}"))
+            .unwrap_or_else(|error| panic!("{error}"));
         Self { config: Arc::new(config), contract: Arc::new(contract) }
     }
 
