@@ -66,7 +66,7 @@ fn frame(encoder: Encoder) -> Bytes {
 
 impl Play {
     fn new(seed: u64, shards: usize, batches: usize) -> Self {
-        let stage = Stage::new(CONTRACT, "");
+        let stage = Stage::whole(CONTRACT, "");
         let (hash, home) = (stage.hash(), stage.home(shards));
         let mut world = stage.world(seed, Shape::new(shards, batches));
         let ai = world.connect(LINK_ACCEPTOR, LINK_LISTENER);

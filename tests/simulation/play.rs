@@ -139,7 +139,7 @@ pub fn shape_of(seed: u64) -> Shape {
 
 impl Play {
     pub fn new(seed: u64, shape: Shape) -> Self {
-        let stage = Stage::new(contract::SOURCE, CLIENT_AGENTS);
+        let stage = Stage::whole(contract::SOURCE, CLIENT_AGENTS);
         let (hash, home) = (stage.hash(), stage.home(shape.shards));
         let mut world = stage.world(seed, shape);
         let recorder = Link::new(world.connect(LINK_ACCEPTOR, LINK_LISTENER));

@@ -8,7 +8,7 @@ use donet_shards::sim::{Shape, World};
 use std::path::Path;
 use std::sync::Arc;
 
-/// The roles of every world. Client Agents come last, for a play to add to.
+/// The roles of [`Stage::whole`]. Client Agents come last, for a play to add to.
 const CONFIG: &str = r#"
 [global]
 dc_multiple_inheritance = true
@@ -33,13 +33,18 @@ pub struct Stage {
 }
 
 impl Stage {
+    /// A daemon of every role that needs no disk, with further settings of its Client Agents.
+    #[allow(dead_code, reason = "not every simulated world has all roles")]
+    pub fn whole(contract: &str, client_agents: &str) -> Self {
+        Self::new(contract, &format!("{CONFIG}{client_agents}"))
+    }
+
     /// # Panics
-    /// When the contract, or what is said of Client Agents beyond [`CONFIG`], is wrong.
-    pub fn new(contract: &str, client_agents: &str) -> Self {
+    /// When one of the two texts is wrong.
+    pub fn new(contract: &str, config: &str) -> Self {
         let sources = [Source { name: "sim.dc".into(), text: contract.into() }];
         let contract = Contract::parse(&sources, &Options::default()).unwrap_or_else(|error| panic!("{error}"));
-        let config = config::parse(Path::new("/sim/daemon.toml"), &format!("{CONFIG}{client_agents}"))
-            .unwrap_or_else(|error| panic!("{error}"));
+        let config = config::parse(Path::new("/sim/daemon.toml"), config).unwrap_or_else(|error| panic!("{error}"));
         Self { config: Arc::new(config), contract: Arc::new(contract) }
     }
 
