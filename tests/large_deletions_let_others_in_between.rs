@@ -1,5 +1,6 @@
-//! While an AI's 30,000 objects are being deleted, and while the AI of a parent's 30,000 children changes, a bystander's
-//! questions are answered in between: with one executor and with more, over real sockets.
+//! While an AI's 100,000 objects are being deleted, while the AI of a parent's 100,000 children changes, and while a tree of
+//! depth 50 is being deleted, a bystander's questions are answered in between: with one executor and with more, over real
+//! sockets.
 //!
 //! One link sees both, so that the order of what it reads is the proof, and no clock is. A machine may hold up the process
 //! that asks for as long as a deletion takes; one round of several in which it does not is enough.
@@ -21,7 +22,10 @@ const OTHER_AI: u64 = 3_000_003;
 const BYSTANDER: u32 = 50_000;
 const PARENT: u32 = 50_001;
 const FIRST: u32 = 1_000_000;
-const OBJECTS: u32 = 30_000;
+const OBJECTS: u32 = 100_000;
+/// A tree: so many levels, and so many objects beside each of their parents.
+const DEPTH: u32 = 50;
+const BESIDE: u32 = 400;
 const ROUNDS: usize = 5;
 /// Answers in the middle of a deletion that show that others are let in. Without slices there is none.
 const ANSWERS_WANTED: usize = 3;
@@ -151,6 +155,11 @@ fn move_a_parent(stage: &Stage) -> Result<(usize, Duration), Failure> {
     stage.watcher.gather("all children under the AI", OBJECTS as usize + 1, |message| {
         message.is(t::STATESERVER_OBJECT_ENTER_AI_WITH_REQUIRED)
     })?;
+    // To move it concerns nobody below it (SS-29).
+    let place = Payload::new().u32(BYSTANDER).u32(1);
+    stage.creator.publish(&[PARENT.into()], t::STATESERVER_OBJECT_SET_LOCATION, &place);
+    let moved = stage.watcher.next("the parent's move")?;
+    assert!(moved.is(t::STATESERVER_OBJECT_CHANGING_LOCATION) && moved.doid() == Some(PARENT), "{moved}");
     stage.set_ai(PARENT, OTHER_AI);
     let result = stage.ask_during(t::STATESERVER_OBJECT_ENTER_AI_WITH_REQUIRED, OBJECTS + 1)?;
     let end = Payload::new().u32(PARENT);
@@ -159,7 +168,30 @@ fn move_a_parent(stage: &Stage) -> Result<(usize, Duration), Failure> {
         .watcher
         .gather("the end of all children", OBJECTS as usize, |message| message.is(t::STATESERVER_OBJECT_DELETE_RAM))?;
     stage.set_ai(PARENT, 0);
+    let nowhere = Payload::new().u32(0).u32(0);
+    stage.creator.publish(&[PARENT.into()], t::STATESERVER_OBJECT_SET_LOCATION, &nowhere);
     Ok(result)
+}
+
+fn delete_a_tree(stage: &Stage) -> Result<(usize, Duration), Failure> {
+    let (mut above, mut next) = (0, FIRST);
+    for _ in 0..DEPTH {
+        let parent = next;
+        stage.create(parent, (above, 1));
+        if above == 0 {
+            stage.set_ai(parent, AI);
+        }
+        for leaf in parent + 1..=parent + BESIDE {
+            stage.create(leaf, (parent, 2));
+        }
+        (above, next) = (parent, parent + 1 + BESIDE);
+    }
+    let all = DEPTH * (1 + BESIDE);
+    stage.watcher.gather("the whole tree under the AI", all as usize, |message| {
+        message.is(t::STATESERVER_OBJECT_ENTER_AI_WITH_REQUIRED)
+    })?;
+    stage.creator.publish(&[FIRST.into()], t::STATESERVER_OBJECT_DELETE_RAM, &Payload::new().u32(FIRST));
+    stage.ask_during(t::STATESERVER_OBJECT_DELETE_RAM, all)
 }
 
 #[test]
@@ -180,4 +212,14 @@ fn one_executor_passes_an_ai_on_to_children() {
 #[test]
 fn four_executors_pass_an_ai_on_to_children() {
     play("another AI for a parent's children", 4, move_a_parent);
+}
+
+#[test]
+fn one_executor_deletes_a_tree() {
+    play("deleting a tree", 1, delete_a_tree);
+}
+
+#[test]
+fn four_executors_delete_a_tree() {
+    play("deleting a tree", 4, delete_a_tree);
 }
