@@ -345,6 +345,9 @@ def keywords(stage, in_c=False):
     far.wait("CLIENT_EJECT", 117)
     # Unless the AI has granted it: then it passes.
     ai.call("send", owner.channel, 1014, struct.pack("<IH", AVATAR, 1).hex() + field_number(stage, "toAll"))
+    # The grant and the client's update come on two connections: what the AI causes next arrives behind the grant.
+    ai.call("update", AVATAR, "toOwner", [0])
+    owner.wait("field", "owner", AVATAR, "toOwner", [0])
     owner.call("update", AVATAR, "toAll", [77])
     ai.call("update", AVATAR, "toOwner", [1])
     owner.wait("field", "owner", AVATAR, "toOwner", [1])
