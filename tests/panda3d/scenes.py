@@ -12,6 +12,7 @@ import time
 import traceback
 
 from stage import (
+    CLIENTAGENT_DONE_INTEREST_RESP,
     DATABASE,
     DISTRICT,
     DONE_INTEREST,
@@ -147,7 +148,7 @@ def interests(stage):
     client.wait("CLIENT_ADD_INTEREST_MULTIPLE", ..., 101, DISTRICT)
     for doid in (AVATAR + 4, AVATAR + 5, SIGN + 4, SIGN + 5):
         client.wait("entered", "view", doid)
-    ai.wait("message", 1204)
+    ai.wait("message", CLIENTAGENT_DONE_INTEREST_RESP, count=2)
     client.wait("message", DONE_INTEREST, count=2)
     client.cut()
     ai.call("client_remove_interest", client.channel, 101)
@@ -345,9 +346,7 @@ def keywords(stage, in_c=False):
     far.wait("CLIENT_EJECT", 117)
     # Unless the AI has granted it: then it passes.
     ai.call("send", owner.channel, 1014, struct.pack("<IH", AVATAR, 1).hex() + field_number(stage, "toAll"))
-    # The grant and the client's update come on two connections: what the AI causes next arrives behind the grant.
-    ai.call("update", AVATAR, "toOwner", [0])
-    owner.wait("field", "owner", AVATAR, "toOwner", [0])
+    stage.reach(ai, owner)
     owner.call("update", AVATAR, "toAll", [77])
     ai.call("update", AVATAR, "toOwner", [1])
     owner.wait("field", "owner", AVATAR, "toOwner", [1])
@@ -447,7 +446,7 @@ def moves_and_deletion(stage):
     # Types that nobody knows, to an object, to a session, to the state server.
     for channel in (AVATAR, both.channel, 102_000, 103_000):
         other.call("send", channel, 19_999, "00")
-        other.call("send", channel, 1204, struct.pack("<QH", 1, 2).hex())
+        other.call("send", channel, CLIENTAGENT_DONE_INTEREST_RESP, struct.pack("<QH", 1, 2).hex())
     other.call("getObject", AVATAR, "@object")
     assert other.wait("callback", "object")[4] == 10
     # Messages of a game's own (the library's NetMessenger: any type from 20000 on) are relayed untouched.
@@ -500,6 +499,7 @@ def endings(stage):
     # A post-remove of the session: the second avatar goes too.
     inner = struct.pack("<BQQHI", 1, AVATAR + 1, ai.channel, 2032, AVATAR + 1)
     ai.call("send", victim.channel, 1110, struct.pack("<H", len(inner)).hex() + inner.hex())
+    stage.reach(ai, victim)
     # An owned session object has no ordinary view.
     victim.call("interest", "zone", DISTRICT, 10)
     victim.wait("interest", "zone")

@@ -25,6 +25,8 @@ SET_FIELD, SET_FIELDS = 120, 121
 LEAVING, LOCATION, ENTER, ENTER_OTHER = 132, 140, 142, 143
 LEAVING_OWNER, ENTER_OWNER, ENTER_OTHER_OWNER = 161, 172, 173
 DONE_INTEREST = 204
+# As an AI receives it from the session for which it opened or closed the interest.
+CLIENTAGENT_DONE_INTEREST_RESP = 1204
 
 
 class Died(Exception):
@@ -185,8 +187,15 @@ class Stage:
         ai.call("clientAddInterest", client.channel, 100, ROOT, 1)
         client.wait("entered", "view", DISTRICT)
         client.wait("message", DONE_INTEREST)
+        ai.wait("message", CLIENTAGENT_DONE_INTEREST_RESP, ..., client.channel)
         client.cut()
         return client
+
+    def reach(self, ai, client):
+        """What `ai` has sent to this session has arrived there: it and what the client sends take two connections."""
+        self.numbers += 1
+        ai.call("update_to", client.channel, "LoginManager", LOGIN_MANAGER, "loginResponse", [self.numbers, "reached"])
+        client.wait("field", "view", LOGIN_MANAGER, "loginResponse", [self.numbers, "reached"])
 
     def mark(self, doid, sender, *receivers):
         """`sender` sends a mark on an object, and each receiver waits for it: what `sender` sent on it before has
