@@ -151,14 +151,10 @@ fn a_folder_that_becomes_read_only_fails_writes_only_until_it_is_writable_again(
     let log = setup.log();
     assert!(log.contains("the database cannot write") && log.contains("Read-only file system"), "{log}");
     fs::remove_file(&flag)?;
-    let mut again = 0;
-    for _ in 0..1200 {
-        again = link.create(THING, &[(NAME, text("again"))])?;
-        if again != 0 {
-            break;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(100));
-    }
+    let again = wait::for_some("a write that succeeds again", || {
+        let doid = link.create(THING, &[(NAME, text("again"))])?;
+        Ok((doid != 0).then_some(doid))
+    })?;
     assert_eq!(again, FIRST + 20, "{}", setup.log());
     daemon.kill()?;
     let daemon = setup.start();

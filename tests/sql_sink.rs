@@ -10,15 +10,12 @@ mod support;
 
 use database::{DATABASE, FIRST, Link, Setup, text};
 use donet::wire::{Doid, message_type as t};
-use donet_perf::Failure;
 use donet_perf::daemon::Daemon;
+use donet_perf::{Failure, wait};
 use serde_json::{Value, json};
 use sql::{Server, Target};
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
-
-/// Reached only by a failure, however slow the machine is.
-const PATIENCE: Duration = Duration::from_secs(240);
+use std::time::Duration;
 
 /// Every kind of column; names that differ only in case, that SQL has words for, and that are too long for PostgreSQL.
 const CONTRACT: &str = "
@@ -145,15 +142,11 @@ fn wait_until_mirrored(daemon: &Daemon) -> Result<BTreeMap<String, u64>, Failure
 }
 
 fn wait_for(daemon: &Daemon, is_so: impl Fn(&BTreeMap<String, u64>) -> bool) -> Result<BTreeMap<String, u64>, Failure> {
-    let begun = Instant::now();
-    loop {
+    let awaited = wait::for_some("what the sink's figures shall be", || {
         let figures = figures(daemon)?;
-        if is_so(&figures) {
-            return Ok(figures);
-        }
-        assert!(begun.elapsed() < PATIENCE, "{figures:?}\n{}", daemon.log_end());
-        std::thread::sleep(Duration::from_millis(20));
-    }
+        Ok(is_so(&figures).then_some(figures))
+    });
+    awaited.map_err(|failure| failure.within(&daemon.log_end()))
 }
 
 /// What is stored, by doid, as the daemon's tool says; no daemon runs.

@@ -1,6 +1,7 @@
 //! SQL databases for tests of the sink: a SQLite file, or a PostgreSQL server of the test's own.
 
 use super::support;
+use donet_perf::wait;
 use postgres::{Client, NoTls};
 use rusqlite::types::Value as SqliteValue;
 use serde_json::{Map, Value, json};
@@ -9,7 +10,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Reached only by a failure, however slow the machine is.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -75,8 +76,7 @@ impl Server {
 
     /// Starts the server again, if it does not run, and waits until it takes connections.
     pub fn restart(&mut self) {
-        let begun = Instant::now();
-        loop {
+        let taken = wait::until("PostgreSQL to take connections", || {
             if self.child.as_mut().is_none_or(|child| child.try_wait().expect("it is a child").is_some()) {
                 let log = fs::File::options().create(true).append(true).open(self.folder.path().join("log"));
                 let mut command = self.command("postgres");
@@ -84,12 +84,9 @@ impl Server {
                 command.args(["-c", "listen_addresses=", "-c", "max_connections=20", "-c", "shared_buffers=16MB"]);
                 self.child = Some(command.stderr(log.expect("a log")).spawn().expect("postgres starts"));
             }
-            if Client::connect(&self.url(), NoTls).is_ok() {
-                return;
-            }
-            assert!(begun.elapsed() < PATIENCE, "no PostgreSQL: {}", self.log());
-            std::thread::sleep(Duration::from_millis(50));
-        }
+            Ok(Client::connect(&self.url(), NoTls).is_ok())
+        });
+        taken.unwrap_or_else(|failure| panic!("{failure}: {}", self.log()));
     }
 
     fn log(&self) -> String {
