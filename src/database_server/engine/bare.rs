@@ -1,4 +1,4 @@
-//! RocksDB as it comes, for the benchmark that compares the engine with it (`benches/database.rs`). Nothing else uses it.
+//! RocksDB as it comes, for the benchmark that compares the engine with it (`benches/database/`). Nothing else uses it.
 
 use rocksdb::{DB, DBCompressionType, Options, WriteBatch, WriteOptions};
 use std::path::Path;
@@ -29,6 +29,11 @@ impl BareDatabase {
         let mut batch = WriteBatch::default();
         records.for_each(|(key, value)| batch.put(key, value));
         self.database.write_opt(batch, &self.options).map_err(|error| error.to_string())
+    }
+
+    /// Brings everything that was written to disk.
+    pub fn sync(&self) -> Result<(), String> {
+        self.database.flush_wal(true).map_err(|error| error.to_string())
     }
 
     /// Reads a record.
