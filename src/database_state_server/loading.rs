@@ -5,7 +5,7 @@ use crate::outbox::{Outbox, Participant, RoleTimer};
 use crate::state_server::{Activation, StateServer, Values, parts};
 use crate::wire::message_type as t;
 use crate::wire::{Channel, Datagram, Doid, Reader, Truncated, Zone};
-use donet_dc::{Class, FieldKind, Keywords, ValueError};
+use donet_dc::{FieldKind, Keywords, ValueError};
 use smallvec::{SmallVec, smallvec};
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Display;
@@ -61,44 +61,24 @@ pub struct Stored<'a> {
 }
 
 impl DatabaseStateServer {
+    /// ACTIVATE_WITH_DEFAULTS, and with `other` the one that names a class and brings values.
     pub(super) fn on_activate(
         &mut self,
         incoming: &Incoming,
         is_live: bool,
+        other: bool,
         out: &mut Outbox,
     ) -> Result<(), Truncated> {
         let mut payload = incoming.payload;
-        let doid = payload.doid()?;
-        let (parent, zone) = (payload.doid()?, payload.zone()?);
-        if self.may_load(incoming, doid, is_live, out) {
-            let sender = self.settings.db_channel;
-            let wanted = Wanted { parent, zone, sender, class: None, overrides: BTreeMap::new() };
-            self.start_load(incoming, wanted, out);
-        }
-        Ok(())
-    }
-
-    pub(super) fn on_activate_other(
-        &mut self,
-        incoming: &Incoming,
-        is_live: bool,
-        out: &mut Outbox,
-    ) -> Result<(), Truncated> {
-        let mut payload = incoming.payload;
-        let doid = payload.doid()?;
-        let (parent, zone, class_id) = (payload.doid()?, payload.zone()?, payload.u16()?);
+        let (doid, parent, zone) = (payload.doid()?, payload.doid()?, payload.zone()?);
+        let class = other.then(|| payload.u16()).transpose()?;
         if !self.may_load(incoming, doid, is_live, out) {
             return Ok(());
         }
-        let contract = self.contract.clone();
-        let Some(class) = contract.class(class_id) else {
-            self.refuse(incoming, format_args!("class {class_id} is not in the contract"), out);
-            return Ok(());
-        };
-        match self.read_overrides(&mut payload, class, out.now_us) {
+        let overrides = class.map_or(Ok(BTreeMap::new()), |class| self.read_overrides(&mut payload, class, out.now_us));
+        match overrides {
             Ok(overrides) => {
-                let sender = self.settings.db_channel;
-                let wanted = Wanted { parent, zone, sender, class: Some(class_id), overrides };
+                let wanted = Wanted { parent, zone, sender: self.settings.db_channel, class, overrides };
                 self.start_load(incoming, wanted, out);
             }
             Err(refusal) => self.refuse(incoming, refusal, out),
@@ -128,9 +108,11 @@ impl DatabaseStateServer {
     fn read_overrides(
         &mut self,
         payload: &mut Reader,
-        class: &Class,
+        class: u16,
         now_us: u64,
     ) -> Result<BTreeMap<u16, Vec<u8>>, StoredRefused> {
+        let contract = self.contract.clone();
+        let class = contract.class(class).ok_or(StoredRefused::UnknownClass(class))?;
         let mut overrides = BTreeMap::new();
         for _ in 0..payload.u16()? {
             let id = payload.u16()?;

@@ -179,8 +179,8 @@ impl DatabaseStateServer {
     fn act(&mut self, incoming: &Incoming, state_server: &StateServer, out: &mut Outbox) -> Result<(), Truncated> {
         let is_live = state_server.is_live(incoming.doid);
         match incoming.message_type {
-            t::DBSS_OBJECT_ACTIVATE_WITH_DEFAULTS => self.on_activate(incoming, is_live, out),
-            t::DBSS_OBJECT_ACTIVATE_WITH_DEFAULTS_OTHER => self.on_activate_other(incoming, is_live, out),
+            t::DBSS_OBJECT_ACTIVATE_WITH_DEFAULTS => self.on_activate(incoming, is_live, false, out),
+            t::DBSS_OBJECT_ACTIVATE_WITH_DEFAULTS_OTHER => self.on_activate(incoming, is_live, true, out),
             t::STATESERVER_OBJECT_SET_LOCATION if !is_live => self.on_location(incoming, out),
             t::DBSS_OBJECT_GET_ACTIVATED => self.on_get_activated(incoming, is_live, out),
             t::DBSS_OBJECT_DELETE_DISK => self.on_delete_disk(incoming, state_server, out),

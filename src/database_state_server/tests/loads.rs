@@ -174,7 +174,7 @@ fn dbss_9_get_activated_is_answered_after_the_load_with_its_outcome() {
 }
 
 #[test]
-fn dbss_10_and_11_what_came_during_the_load_is_applied_in_order_and_forwarded_once() {
+fn dbss_10_dbss_11_what_came_during_the_load_is_applied_in_order_and_forwarded_once() {
     everywhere_with_dbss(|world, database, asker| {
         activate(world, asker, 9104, (80_000, 101));
         let context = get_all_context(world, database, 9104);
