@@ -5,9 +5,13 @@
 mod database;
 
 use database::{FIRST, LEVEL, Link, NAME, Setup, THING, X, text};
-use donet_perf::Failure;
+use donet_perf::{Failure, wait};
 use serde_json::{Value, json};
 use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::fd::{FromRawFd, OwnedFd};
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 /// A folder with some objects, made by a daemon that has ended.
 fn stored(objects: u32) -> Result<Setup, Failure> {
@@ -146,14 +150,17 @@ fn a_migration_that_is_killed_goes_on_and_loses_nothing() -> Result<(), Failure>
     setup.contract = setup.contract.replace("level(uint16 = 7)", "level(string = \"7\")");
     setup.refused();
     let mut kills = 0;
-    // Later each time, until it comes to its end before.
-    for pause_ms in (0..).map(|attempt| 5 * attempt * attempt) {
-        setup.write();
-        let mut command = std::process::Command::new(database::DONETD);
-        command.args(["db", "--config"]).arg(setup.config_path()).arg("migrate").current_dir(setup.folder());
-        let mut child = command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn()?;
-        std::thread::sleep(std::time::Duration::from_millis(pause_ms));
-        if let Some(status) = child.try_wait()? {
+    // Each time when it has removed more than before its last kill, until it comes to its end before.
+    let removed_bytes = || fs::metadata(setup.folder().join("removed.jsonl")).map_or(0, |file| file.len());
+    loop {
+        let enough = removed_bytes() + 1 + 30_000 * kills;
+        let mut child = command(&setup, &["migrate"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+        let mut ended = None;
+        wait::until("a migration that gets somewhere", || {
+            ended = child.try_wait()?;
+            Ok(ended.is_some() || removed_bytes() >= enough)
+        })?;
+        if let Some(status) = ended {
             assert!(status.success(), "{status}");
             break;
         }
@@ -206,4 +213,104 @@ fn a_dropped_field_is_refused_at_start_until_it_is_migrated() -> Result<(), Fail
     let daemon = setup.start();
     assert_eq!(Link::new(&daemon)?.get(FIRST, LEVEL)?, Some(vec![7, 0, 0, 0]));
     daemon.stop()
+}
+
+/// A terminal without a person: what is written to the second half is read from the first.
+fn terminal() -> (fs::File, OwnedFd) {
+    let (mut ours, mut theirs) = (-1, -1);
+    let size = libc::winsize { ws_row: 24, ws_col: 120, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: the two numbers are written to, the size is read, and no name or settings are given.
+    let made = unsafe { libc::openpty(&mut ours, &mut theirs, std::ptr::null_mut(), std::ptr::null(), &size) };
+    assert_eq!(made, 0, "{}", std::io::Error::last_os_error());
+    // SAFETY: both are open and nobody else's.
+    unsafe { (fs::File::from_raw_fd(ours), OwnedFd::from_raw_fd(theirs)) }
+}
+
+/// What a command shows a person; its results go elsewhere.
+fn shown_on_a_terminal(setup: &Setup, arguments: &[&str]) -> String {
+    let (mut screen, terminal) = terminal();
+    let mut command = command(setup, arguments);
+    let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(terminal).spawn();
+    let mut child = child.expect("it starts");
+    // This process's own copy of the terminal, which would keep the screen from ending.
+    drop(command);
+    let mut shown = Vec::new();
+    // A screen ends with an error.
+    let _ = screen.read_to_end(&mut shown);
+    let shown = String::from_utf8_lossy(&shown).into_owned();
+    assert!(child.wait().expect("it ran").success(), "{arguments:?}: {shown}");
+    shown
+}
+
+fn command(setup: &Setup, arguments: &[&str]) -> Command {
+    setup.write();
+    let mut command = Command::new(database::DONETD);
+    command.args(["db", "--config"]).arg(setup.config_path()).args(arguments).current_dir(setup.folder());
+    command
+}
+
+fn many(objects: std::ops::Range<u32>) -> String {
+    let line = |number| json!({ "doid": FIRST + number, "class": "Thing", "fields": { "x": [number], "y": [1] } });
+    objects.map(|number| format!("{}\n", line(number))).collect()
+}
+
+#[test]
+fn long_commands_show_a_bar_on_a_terminal() -> Result<(), Failure> {
+    let mut setup = Setup::new(1);
+    let file = setup.folder().join("objects.jsonl");
+    fs::write(&file, many(0..20_000))?;
+    let path = |name: &str| setup.folder().join(name).to_str().expect("a temporary folder is UTF-8").to_owned();
+    let (file, backup, exported) = (path("objects.jsonl"), path("backup"), path("exported.jsonl"));
+    let is_bar = |shown: &str, what: &str| {
+        // The bar, its share, what is counted; and it is gone in the end: the line is cleared.
+        let has_bar = shown.contains('[') && shown.contains(" % ") && shown.contains(what);
+        assert!(has_bar && shown.trim_end().ends_with("\u{1b}[2K"), "{what}: {shown:?}");
+    };
+    is_bar(&shown_on_a_terminal(&setup, &["import", &file]), "objects imported");
+    is_bar(&shown_on_a_terminal(&setup, &["export", &exported]), "objects exported");
+    is_bar(&shown_on_a_terminal(&setup, &["stats"]), "objects counted");
+    is_bar(&shown_on_a_terminal(&setup, &["list"]), "objects listed");
+    // It says a word in the end.
+    assert!(shown_on_a_terminal(&setup, &["verify"]).contains("objects read"));
+    let shown = shown_on_a_terminal(&setup, &["backup", &backup]);
+    assert!(shown.contains("copied"), "{shown:?}");
+    fs::remove_dir_all(&setup.database)?;
+    is_bar(&shown_on_a_terminal(&setup, &["restore", &backup]), "copied");
+    setup.contract = setup.contract.replace("  x(int32) db;\n", "");
+    is_bar(&shown_on_a_terminal(&setup, &["migrate"]), "objects looked at");
+    Ok(())
+}
+
+/// A log file gets no bars: nothing of a short command, and of a long one a line every ten seconds.
+#[test]
+fn without_a_terminal_long_commands_tell_lines() -> Result<(), Failure> {
+    let setup = Setup::new(1);
+    let mut child = command(&setup, &["import"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let (mut input, errors) = (child.stdin.take().expect("a pipe"), child.stderr.take().expect("a pipe"));
+    let (told, lines) = std::sync::mpsc::channel();
+    let listener = std::thread::spawn(move || {
+        BufReader::new(errors).lines().map_while(Result::ok).try_for_each(|line| told.send(line))
+    });
+    // An import that somebody else's program feeds slowly.
+    let mut next = 0;
+    let line = wait::for_some("a line about the import", || {
+        let until = next + 500;
+        input.write_all(many(next..until).as_bytes())?;
+        next = until;
+        Ok(lines.recv_timeout(Duration::from_millis(250)).ok())
+    })?;
+    drop(input);
+    assert!(child.wait()?.success());
+    assert!(line.contains(" objects imported after 1") && !line.contains('\u{1b}'), "{line:?}");
+    listener.join().expect("no panic").expect("it is listened to");
+    for arguments in [&["export"][..], &["verify"], &["stats"], &["list"]] {
+        let (succeeded, _, error) = setup.tool(arguments);
+        assert!(succeeded && (error.is_empty() || error == "no fault found\n"), "{arguments:?}: {error:?}");
+    }
+    Ok(())
 }

@@ -27,8 +27,8 @@ mod tests_world;
 pub use engine::BareDatabase;
 pub use engine::{
     ContractText, Engine, EngineError, EngineHandle, Export, MigrationReport, ObjectChange, OfflineDatabase,
-    OutboxEntry, OutboxPage, OutboxPosition, OutboxReader, ReaderError, Renames, Statistics, StoredObject,
-    ask_for_backup, one, restore,
+    OutboxEntry, OutboxPage, OutboxPosition, OutboxReader, ReaderError, Renames, Statistics, StoredObject, Walk,
+    Walked, ask_for_backup, backup_progress, one, restore,
 };
 pub use operation::{
     Condition, DatabaseCompletion, DatabaseRequest, FieldIds, FieldValues, Operation, Outcome, Refusal,

@@ -1,25 +1,32 @@
 //! `donetd db …`: the objects of a database on the command line.
 //!
 //! Decides what is printed, and how files of objects look. What is stored, and how, is [`crate::database_server`]'s.
-//! Standard output carries results alone, so that it can be piped; all else goes to standard error.
+//! Standard output carries results alone, so that it can be piped; all else, also how far a long command is
+//! ([`progress`]), goes to standard error.
 
 mod objects;
+mod progress;
 
 use crate::boot::{BootError, OneDatabase, one_database};
 use crate::database_server::{
-    Export, MigrationReport, OfflineDatabase, Operation, Outcome, Refusal, StoredObject, ask_for_backup, one, restore,
+    Export, MigrationReport, OfflineDatabase, Operation, Outcome, Refusal, StoredObject, ask_for_backup,
+    backup_progress, one, restore,
 };
 use crate::wire::Doid;
 use clap::{Args, Subcommand};
 use donet_dc::Field;
-use indicatif::{ProgressBar, ProgressStyle};
+use progress::Progress;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, Write};
 use std::path::{Path, PathBuf, absolute};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::thread;
 use std::time::Duration;
 
 /// Objects that are written at once by an import.
 const IMPORT_OBJECTS: usize = 500;
+/// How often it is looked how far a copy is that somebody else makes.
+const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
 pub struct DbArguments {
@@ -115,14 +122,6 @@ fn writing(error: io::Error) -> BootError {
     BootError(format!("the output cannot be written: {error}"))
 }
 
-/// A count on standard error, if that is a terminal.
-fn counter(what: &'static str) -> ProgressBar {
-    let style = ProgressStyle::with_template("{spinner} {human_pos} {msg}, {per_sec}").expect("a sound template");
-    let bar = ProgressBar::new_spinner().with_style(style).with_message(what);
-    bar.enable_steady_tick(Duration::from_millis(200));
-    bar
-}
-
 struct Tool(OneDatabase);
 
 impl Tool {
@@ -195,17 +194,12 @@ impl Tool {
                 class.map(|class| class.id()).ok_or_else(|| fail(format_args!("the DC files have no dclass {name:?}")))
             })
             .transpose()?;
-        let bar = counter(what);
-        let mut from = Some(0);
-        while let Some(doid) = from {
-            let (objects, next) = database.objects(doid).map_err(fail)?;
-            for object in objects.iter().filter(|object| class.is_none_or(|class| class == object.class)) {
-                each(object)?;
-                bar.inc(1);
-            }
-            from = next;
+        let mut progress = Progress::new(what);
+        let mut walk = database.walk().map_err(fail)?;
+        while let Some(objects) = database.objects(&mut walk).map_err(fail)? {
+            objects.iter().filter(|object| class.is_none_or(|class| class == object.class)).try_for_each(&mut each)?;
+            progress.walked(walk.reached());
         }
-        bar.finish_and_clear();
         Ok(())
     }
 
@@ -231,18 +225,26 @@ impl Tool {
     }
 
     fn import(&self, file: Option<&Path>, replace: bool) -> Result<(), BootError> {
+        let mut bytes = None;
         let input: Box<dyn BufRead> = match file {
-            Some(path) => Box::new(BufReader::new(File::open(path).map_err(|error| at(path, error))?)),
+            Some(path) => {
+                let opened = File::open(path).and_then(|file| Ok((file.metadata()?.len(), file)));
+                let (length, file) = opened.map_err(|error| at(path, error))?;
+                // That of a pipe, which has none, is 0.
+                bytes = Some(length).filter(|&length| length > 0);
+                Box::new(BufReader::new(file))
+            }
             None => Box::new(io::stdin().lock()),
         };
         let OneDatabase { settings, contract, text, policy } = &self.0;
         let mut database = OfflineDatabase::open(settings, contract.clone(), text, false).map_err(fail)?;
-        let bar = counter("objects imported");
+        let mut progress = Progress::new("objects imported");
+        let mut imported = 0;
         let mut batch = Vec::new();
-        let mut write = |batch: &mut Vec<StoredObject>| -> Result<(), BootError> {
-            let count = batch.len() as u64;
+        let mut write = |batch: &mut Vec<StoredObject>, read: u64| -> Result<(), BootError> {
+            imported += batch.len() as u64;
             let left = database.insert(std::mem::take(batch), replace).map_err(fail)?;
-            bar.inc(count);
+            progress.count(imported, bytes.map(|bytes| read as f64 / bytes as f64));
             match left.first() {
                 None => Ok(()),
                 Some(doid) => Err(fail(format_args!(
@@ -251,8 +253,10 @@ impl Tool {
                 ))),
             }
         };
+        let mut read = 0;
         for (number, line) in input.lines().enumerate() {
             let line = line.map_err(|error| fail(format_args!("line {}: {error}", number + 1)))?;
+            read += line.len() as u64 + 1;
             if line.trim().is_empty() {
                 continue;
             }
@@ -261,24 +265,22 @@ impl Tool {
             match object {
                 Ok(object) => batch.push(object),
                 Err(error) => {
-                    write(&mut batch)?;
+                    write(&mut batch, read)?;
                     return Err(error);
                 }
             }
             if batch.len() >= IMPORT_OBJECTS {
-                write(&mut batch)?;
+                write(&mut batch, read)?;
             }
         }
-        write(&mut batch)?;
-        bar.finish_and_clear();
-        Ok(())
+        write(&mut batch, read)
     }
 
     fn stats(&self) -> Result<(), BootError> {
         let mut database = self.open()?;
-        let bar = counter("objects counted");
-        let statistics = database.statistics(&mut |count| bar.set_position(count)).map_err(fail)?;
-        bar.finish_and_clear();
+        let mut progress = Progress::new("objects counted");
+        let statistics = database.statistics(&mut |walked| progress.walked(walked)).map_err(fail)?;
+        drop(progress);
         let classes: serde_json::Map<_, _> =
             statistics.classes.into_iter().map(|(name, count)| (name, count.into())).collect();
         let line = serde_json::json!({
@@ -295,9 +297,9 @@ impl Tool {
 
     fn verify(&self) -> Result<(), BootError> {
         let mut database = self.open()?;
-        let bar = counter("objects read");
-        let wrong = database.verify(self.0.policy, &mut |count| bar.set_position(count));
-        bar.finish_and_clear();
+        let mut progress = Progress::new("objects read");
+        let wrong = database.verify(self.0.policy, &mut |walked| progress.walked(walked));
+        drop(progress);
         for line in &wrong {
             writeln!(io::stdout(), "{line}").map_err(writing)?;
         }
@@ -312,22 +314,38 @@ impl Tool {
 
     fn backup(&self, folder: &Path) -> Result<(), BootError> {
         let target = absolute(folder).map_err(|error| at(folder, error))?;
-        // A daemon that runs makes the copy itself.
-        if ask_for_backup(&self.0.settings.directory, &target).map_err(fail)?.is_none() {
-            self.open()?.backup(&target).map_err(fail)?;
-        }
-        Ok(())
+        let directory = &self.0.settings.directory;
+        let mut progress = Progress::new("copied");
+        // Whoever makes the copy, this one looks how far it is.
+        thread::scope(|scope| {
+            let (done, ended) = channel();
+            let target = &target;
+            scope.spawn(move || {
+                // A daemon that runs makes the copy itself.
+                let made = match ask_for_backup(directory, target).map_err(fail) {
+                    Ok(None) => self.open().and_then(|mut database| database.backup(target).map_err(fail)),
+                    asked => asked.map(drop),
+                };
+                let _ = done.send(made);
+            });
+            loop {
+                match ended.recv_timeout(LOOK_INTERVAL) {
+                    Ok(made) => return made,
+                    Err(RecvTimeoutError::Timeout) => {
+                        let (copied, all) = backup_progress(directory, target);
+                        progress.bytes(copied, all);
+                    }
+                    Err(RecvTimeoutError::Disconnected) => return Err(fail("the backup was cut off")),
+                }
+            }
+        })
     }
 
     fn restore(&self, folder: &Path) -> Result<(), BootError> {
-        let style = ProgressStyle::with_template("{bar:30} {bytes} of {total_bytes}").expect("a sound template");
-        let bar = ProgressBar::new(0).with_style(style);
-        restore(folder, &self.0.settings.directory, &mut |copied, total| {
-            bar.set_length(total);
-            bar.set_position(copied);
-        })
-        .map_err(fail)?;
-        bar.finish_and_clear();
+        let mut progress = Progress::new("copied");
+        restore(folder, &self.0.settings.directory, &mut |copied, total| progress.bytes(copied, total))
+            .map_err(fail)?;
+        drop(progress);
         // What cannot be opened was no backup of this game.
         self.open().map(drop)
     }
@@ -336,12 +354,12 @@ impl Tool {
         let OneDatabase { settings, contract, text, .. } = &self.0;
         let beside = || settings.directory.with_file_name("removed.jsonl");
         let mut removed = Removed { path: export.unwrap_or_else(beside), file: None };
-        let bar = counter("objects looked at");
-        let report = OfflineDatabase::migrate(settings, contract, text, dry_run, &mut removed, &mut |count| {
-            bar.set_position(count);
+        let mut progress = Progress::new("objects looked at");
+        let report = OfflineDatabase::migrate(settings, contract, text, dry_run, &mut removed, &mut |walked| {
+            progress.walked(walked);
         })
         .map_err(fail)?;
-        bar.finish_and_clear();
+        drop(progress);
         print_report(&report, dry_run, &removed).map_err(writing)
     }
 }

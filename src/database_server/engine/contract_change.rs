@@ -9,19 +9,17 @@ use super::compatibility::{Difference, Fate, Loss, Renames, difference};
 use super::database::OpenError;
 use super::records::{
     self, ALLOCATOR_KEY, AllocatorRecord, CONTRACT_KEY, ContractRecord, MIGRATION_KEY, MigrationRecord, OBJECT_NUMBER,
-    OUTBOX_KEY, ObjectRecord, SCHEMA_KEY, SchemaRecord, SourceRecord, StoredRecord, WIDENED_KEY, WidenedRecord,
+    OUTBOX_KEY, SCHEMA_KEY, SchemaRecord, SourceRecord, StoredRecord, WIDENED_KEY, WidenedRecord,
 };
 use super::schema::widen;
 use super::storage::{Change, Storage, StorageError, Table};
+use super::walk::{ObjectRecords, Walk, Walked, class_number};
 use crate::wire::Doid;
 use bytes::Bytes;
 use donet_dc::{Contract, Field, FieldKind, Options, Scalar, Source, TextPolicy, Value};
 use hashbrown::{HashMap, HashSet};
 use std::io;
 use std::ops::RangeInclusive;
-
-/// Records that are read at a time while all objects are looked at.
-pub(super) const OBJECT_PAGE_RECORDS: usize = 4096;
 
 /// The text of a contract, and what it says about the one before it.
 #[derive(Clone, Debug)]
@@ -174,9 +172,8 @@ fn affected(storage: &impl Storage, losses: &[Loss]) -> Result<Vec<String>, Stor
     let places: HashMap<(u32, u32), usize> =
         losses.iter().enumerate().map(|(place, loss)| ((loss.class_number, loss.field_number), place)).collect();
     let mut counts = vec![0_u64; losses.len()];
-    let mut from = Some(0);
-    while let Some(doid) = from {
-        let (objects, next) = objects_from(storage, doid, OBJECT_PAGE_RECORDS)?;
+    let mut walk = Walk::begin(storage, 0)?;
+    while let Some(objects) = walk.next(storage)? {
         for (_, records) in objects {
             let Some(class) = class_number(&records)? else { continue };
             for (number, _) in records {
@@ -185,51 +182,8 @@ fn affected(storage: &impl Storage, losses: &[Loss]) -> Result<Vec<String>, Stor
                 }
             }
         }
-        from = next;
     }
     Ok(losses.iter().zip(counts).filter(|(_, count)| *count > 0).map(|(loss, count)| loss.describe(count)).collect())
-}
-
-/// An object's records by number, its own first.
-pub type ObjectRecords = Vec<(u32, Bytes)>;
-pub type ObjectAt = (Doid, ObjectRecords);
-
-/// Some whole objects from a doid on, and where to go on; `None` at the end.
-pub(super) fn objects_from(
-    storage: &impl Storage,
-    from: Doid,
-    records_max: usize,
-) -> Result<(Vec<ObjectAt>, Option<Doid>), StorageError> {
-    let page = storage.page(Table::Objects, &records::object_key(from, OBJECT_NUMBER), records_max)?;
-    let is_full = page.len() == records_max;
-    let mut objects: Vec<ObjectAt> = Vec::new();
-    for (key, value) in page {
-        let (doid, number) = records::split_object_key(&key)?;
-        match objects.last_mut() {
-            Some((last, records)) if *last == doid => records.push((number, value)),
-            _ => objects.push((doid, vec![(number, value)])),
-        }
-    }
-    if !is_full {
-        return Ok((objects, None));
-    }
-    // The last object may go on beyond the page.
-    let (last, _) = objects.pop().expect("a full page");
-    if !objects.is_empty() {
-        return Ok((objects, Some(last)));
-    }
-    let whole = storage.scan(Table::Objects, records::object_prefix(last))?;
-    let whole: Result<ObjectRecords, StorageError> =
-        whole.into_iter().map(|(key, value)| Ok((records::split_object_key(&key)?.1, value))).collect();
-    Ok((vec![(last, whole?)], last.checked_add(1)))
-}
-
-/// The class of an object, by its own record; `None` where there is none.
-pub(super) fn class_number(records: &ObjectRecords) -> Result<Option<u32>, StorageError> {
-    match records.first() {
-        Some((OBJECT_NUMBER, value)) => Ok(Some(ObjectRecord::decode(value)?.class)),
-        _ => Ok(None),
-    }
 }
 
 /// Converts what is stored to today's contract: values of another type are converted, and what the contract has no
@@ -243,7 +197,7 @@ pub(super) fn migrate(
     pool: &RangeInclusive<Doid>,
     dry_run: bool,
     export: &mut dyn Export,
-    progress: &mut dyn FnMut(u64),
+    progress: &mut dyn FnMut(Walked),
 ) -> Result<MigrationReport, OpenError> {
     let begun: Option<MigrationRecord> = stored(storage, MIGRATION_KEY)?;
     if begun.as_ref().is_some_and(|begun| begun.contract_hash != contract.hash()) {
@@ -254,24 +208,22 @@ pub(super) fn migrate(
     let mut report =
         MigrationReport { changes: affected(storage, &comparison.difference.losses)?, ..MigrationReport::default() };
     let work = Work::new(&comparison, contract);
-    let mut from = Some(begun.map_or(0, |begun| begun.next));
-    let mut looked_at = 0;
-    while let Some(doid) = from.filter(|_| work.is_any()) {
-        let (objects, next) = objects_from(storage, doid, OBJECT_PAGE_RECORDS)?;
+    let mut walk = Walk::begin(storage, begun.map_or(0, |begun| begun.next))?;
+    while work.is_any() {
+        let Some(objects) = walk.next(storage)? else { break };
         let mut batch = Batch { changes: Vec::new(), freed: Vec::new() };
         for (doid, records) in objects {
-            looked_at += 1;
             work.object(doid, records, &mut batch, &mut report, (!dry_run).then_some(&mut *export))?;
         }
-        progress(looked_at);
+        progress(walk.reached());
         if !dry_run {
             export.sync().map_err(exporting)?;
             batch.free(storage, pool)?;
-            let record = MigrationRecord { contract_hash: contract.hash(), next: next.unwrap_or(Doid::MAX) };
+            let record =
+                MigrationRecord { contract_hash: contract.hash(), next: walk.goes_on_at().unwrap_or(Doid::MAX) };
             batch.changes.push(meta(MIGRATION_KEY, Some(record.encode())));
             storage.write(&batch.changes, true)?;
         }
-        from = next;
     }
     let has_converted = work.is_any();
     drop(work);

@@ -83,6 +83,13 @@ impl Storage for MemoryStorage {
         Ok(records.map(|((_, key), value)| (key.clone(), value.clone())).collect())
     }
 
+    fn last_key(&self, table: Table) -> Result<Option<Vec<u8>>, StorageError> {
+        let state = self.state();
+        State::fails(state.unreadable, "unreadable")?;
+        let mut keys = state.records.keys().rev().filter(|(other, _)| *other == table);
+        Ok(keys.next().map(|(_, key)| key.clone()))
+    }
+
     fn write(&mut self, changes: &[Change], sync: bool) -> Result<(), StorageError> {
         let mut state = self.state();
         State::fails(state.disk_full, "disk full")?;

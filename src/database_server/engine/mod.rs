@@ -10,6 +10,7 @@
 //! * [`contract_change`] and [`compatibility`] say what a changed contract makes of what is stored.
 //! * [`offline`] is the folder without a daemon, for the commands `donetd db …`; [`control`] is how these ask a daemon.
 //! * [`records`] and [`schema`] are the stored format, pinned by golden bytes.
+//! * [`walk`] goes through all stored objects.
 //! * [`outbox`] is what the SQL sink has not got yet, and [`reader`] how it reads that.
 //! * [`rocks`] is the storage on disk, and with [`bare`], which the benchmark compares it with, all that names `rocksdb`; [`synced`] is how it finds out that a
 //!   disk has lost what it had promised to keep.
@@ -46,6 +47,7 @@ mod tests_folder;
 mod tests_outbox;
 #[cfg(test)]
 mod tests_power;
+mod walk;
 
 pub use bare::BareDatabase;
 pub use compatibility::Renames;
@@ -54,8 +56,9 @@ pub use control::ask_for_backup;
 pub use database::{OutboxPage, StoredObject};
 pub use error::EngineError;
 pub use handle::{Engine, EngineHandle};
-pub use offline::{OfflineDatabase, Statistics, one, restore};
+pub use offline::{OfflineDatabase, Statistics, backup_progress, one, restore};
 pub use outbox::{ObjectChange, OutboxEntry, OutboxPosition};
 pub use reader::{OutboxReader, ReaderError};
+pub use walk::{Walk, Walked};
 #[cfg(test)]
 pub(super) use {database::Database, memory::MemoryStorage};

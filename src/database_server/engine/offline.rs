@@ -10,6 +10,7 @@ use super::error::EngineError;
 use super::handle::open_error;
 use super::rocks::{RocksStorage, list_files};
 use super::storage::StorageError;
+use super::walk::{Walk, Walked};
 use crate::config;
 use crate::database_server::sink_figures::now_ms;
 use crate::wire::{Doid, MessageType};
@@ -80,7 +81,7 @@ impl OfflineDatabase {
         text: &ContractText,
         dry_run: bool,
         export: &mut dyn Export,
-        progress: &mut dyn FnMut(u64),
+        progress: &mut dyn FnMut(Walked),
     ) -> Result<MigrationReport, EngineError> {
         let directory = &settings.directory;
         let mut storage = RocksStorage::open(directory)?;
@@ -102,12 +103,20 @@ impl OfflineDatabase {
         completions.pop().map_or(Outcome::Failed, |(_, completion)| completion.outcome)
     }
 
-    /// Some objects in ascending order from a doid on, and where to go on; `None` at the end.
+    /// Begins a walk through all objects, in ascending order of their doids.
     ///
     /// # Errors
     /// When what is stored cannot be read.
-    pub fn objects(&mut self, from: Doid) -> Result<(Vec<StoredObject>, Option<Doid>), EngineError> {
-        self.database.objects(from).map_err(|error| self.error(error))
+    pub fn walk(&self) -> Result<Walk, EngineError> {
+        self.database.walk().map_err(|error| self.error(error))
+    }
+
+    /// The next objects of a walk, perhaps none; `None` at its end.
+    ///
+    /// # Errors
+    /// When what is stored cannot be read.
+    pub fn objects(&mut self, walk: &mut Walk) -> Result<Option<Vec<StoredObject>>, EngineError> {
+        self.database.objects(walk).map_err(|error| self.error(error))
     }
 
     /// Puts objects there under their own doids: whole, or not at all. One that exists is replaced, or with
@@ -124,12 +133,11 @@ impl OfflineDatabase {
     ///
     /// # Errors
     /// When what is stored cannot be read.
-    pub fn statistics(&mut self, progress: &mut dyn FnMut(u64)) -> Result<Statistics, EngineError> {
+    pub fn statistics(&mut self, progress: &mut dyn FnMut(Walked)) -> Result<Statistics, EngineError> {
         let mut statistics = Statistics::default();
         let mut by_class = std::collections::BTreeMap::<String, u64>::new();
-        let mut from = Some(0);
-        while let Some(doid) = from {
-            let (objects, next) = self.objects(doid)?;
+        let mut walk = self.walk()?;
+        while let Some(objects) = self.objects(&mut walk)? {
             for object in objects {
                 let name = self.contract.class(object.class).map_or("", |class| class.name());
                 *by_class.entry(name.to_owned()).or_default() += 1;
@@ -137,18 +145,16 @@ impl OfflineDatabase {
                 statistics.values += object.values.len() as u64;
                 statistics.value_bytes += object.values.iter().map(|(_, value)| value.len() as u64).sum::<u64>();
             }
-            progress(statistics.objects);
-            from = next;
+            progress(walk.reached());
         }
         statistics.classes = by_class.into_iter().collect();
-        statistics.disk_bytes =
-            list_files(&self.directory).map(|files| files.iter().map(|(_, bytes)| bytes).sum()).unwrap_or_default();
+        statistics.disk_bytes = folder_bytes(&self.directory);
         (statistics.next_doid, statistics.freed_doids) = self.database.pool_state();
         Ok(statistics)
     }
 
     /// Reads everything and says what is wrong with it: nothing, if the list is empty.
-    pub fn verify(&mut self, text: TextPolicy, progress: &mut dyn FnMut(u64)) -> Vec<String> {
+    pub fn verify(&mut self, text: TextPolicy, progress: &mut dyn FnMut(Walked)) -> Vec<String> {
         self.database.verify(text, progress)
     }
 
@@ -166,6 +172,19 @@ impl OfflineDatabase {
     fn error(&self, error: StorageError) -> EngineError {
         open_error(&self.directory, error.into())
     }
+}
+
+/// Bytes of a backup that is being made, by this process or another, and of the folder that it is made of.
+pub fn backup_progress(directory: &Path, target: &Path) -> (u64, u64) {
+    // RocksDB gives the folder its name when it is whole.
+    let mut unfinished = target.as_os_str().to_owned();
+    unfinished.push(".tmp");
+    (folder_bytes(Path::new(&unfinished)) + folder_bytes(target), folder_bytes(directory))
+}
+
+/// What cannot be looked at counts nothing.
+fn folder_bytes(directory: &Path) -> u64 {
+    list_files(directory).map(|files| files.iter().map(|(_, bytes)| bytes).sum()).unwrap_or_default()
 }
 
 /// Makes the folder of a role what a backup is. The folder must not hold a database.

@@ -156,6 +156,14 @@ impl Storage for RocksStorage {
             .collect()
     }
 
+    fn last_key(&self, table: Table) -> Result<Option<Vec<u8>>, StorageError> {
+        let database = self.database()?;
+        let mut options = ReadOptions::default();
+        options.set_total_order_seek(true);
+        let mut records = database.iterator_cf_opt(family(database, table)?, options, IteratorMode::End);
+        Ok(records.next().transpose().map_err(failed)?.map(|(key, _)| key.into_vec()))
+    }
+
     fn write(&mut self, changes: &[Change], sync: bool) -> Result<(), StorageError> {
         let database = self.database()?;
         let mut batch = WriteBatch::default();
@@ -531,6 +539,8 @@ mod tests {
         storage.write(&[change(Table::Objects, b"aaaacccc", None)], false).unwrap();
         storage.sync().unwrap();
         storage.recover().unwrap();
+        assert_eq!(storage.last_key(Table::Objects), Ok(Some(first.to_vec())));
+        assert_eq!(storage.last_key(Table::Outbox), Ok(None));
         let found = storage.scan(Table::Objects, *b"aaaa").unwrap();
         assert_eq!(found, [(b"aaaabbbb".to_vec(), Bytes::new())]);
         assert_eq!(storage.scan(Table::Objects, [0xff; 4]).unwrap(), [(first.to_vec(), Bytes::from_static(b"a"))]);

@@ -45,6 +45,9 @@ pub(crate) trait Storage {
     /// The first records whose keys are `from` or come after it, at most so many, in ascending order.
     fn page(&self, table: Table, from: &[u8], records_max: usize) -> Result<Vec<(Vec<u8>, Bytes)>, StorageError>;
 
+    /// The greatest key of a table; `None` if it is empty.
+    fn last_key(&self, table: Table) -> Result<Option<Vec<u8>>, StorageError>;
+
     /// Writes all changes or none. With `sync` they are on disk when it returns.
     ///
     /// After an error none of them is visible to reads; but a write whose sync failed may come back, whole, after a

@@ -1,9 +1,9 @@
 //! What a mirror of the database asks of it: from where on, what has changed, and a page of all there is.
 
-use super::super::contract_change::{ObjectRecords, class_number, objects_from};
 use super::super::outbox::{Append, OutboxEntry, OutboxPosition, StoredEntry, entry_key, objects_of};
 use super::super::records::{self, OBJECT_NUMBER, OUTBOX_KEY, ObjectRecord, OutboxRecord, StoredRecord};
 use super::super::storage::{Change, Storage, StorageError, Table};
+use super::super::walk::{ObjectRecords, class_number, objects_from};
 use super::Database;
 use crate::database_server::sink_figures::SinkFigures;
 use crate::wire::Doid;
