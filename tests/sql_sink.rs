@@ -4,6 +4,8 @@
 #[path = "support/database.rs"]
 #[allow(dead_code)]
 mod database;
+#[path = "support/power.rs"]
+mod power;
 #[path = "support/sql.rs"]
 mod sql;
 mod support;
@@ -11,11 +13,11 @@ mod support;
 use database::{DATABASE, FIRST, Link, Setup, text};
 use donet::wire::{Doid, message_type as t};
 use donet_perf::daemon::Daemon;
+use donet_perf::usage::Usage;
 use donet_perf::{Failure, wait};
 use serde_json::{Value, json};
 use sql::{Server, Target};
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 /// Every kind of column; names that differ only in case, that SQL has words for, and that are too long for PostgreSQL.
 const CONTRACT: &str = "
@@ -75,9 +77,12 @@ impl Dice {
         self.next() % bound
     }
 
-    /// A text, now and then one that SQL has trouble with.
+    /// A text, now and then one that SQL has trouble with, or that is none.
     fn text(&mut self) -> Vec<u8> {
-        match self.below(6) {
+        match self.below(9) {
+            4 => text(b"\xff\xfe"),
+            5 => text(b"cut n\xc3"),
+            6 => text((0..self.below(20)).map(|_| self.next() as u8).collect::<Vec<u8>>()),
             0 => text("a\0b"),
             1 => text("\\x00"),
             2 => text("'; DROP TABLE \"Avatar\"; --"),
@@ -116,6 +121,8 @@ impl Dice {
 fn setup(target: &Target) -> Setup {
     let mut setup = Setup::new(2);
     setup.contract = CONTRACT.to_owned();
+    // Strings may be anything: what no column of text can hold is among them.
+    setup.global = "text = \"bytes\"".to_owned();
     setup.after =
         format!("[services.database_server.sql_sink]\nurl = \"{}\"\n[admin]\nbind = \"127.0.0.1:0\"", target.url());
     setup
@@ -182,8 +189,14 @@ fn assert_mirrored(setup: &Setup, target: &Target) -> usize {
     stored.len()
 }
 
-/// Creates, sets and deletes at random; ends with the link when the daemon is killed meanwhile.
+/// Creates, sets and deletes at random, all of which has been done when it returns.
 fn play(link: &mut Link, dice: &mut Dice, objects: &mut Vec<(Doid, u16)>, operations: u64) -> Result<(), Failure> {
+    send(link, dice, objects, operations)?;
+    link.get(FIRST, NAME).map(drop)
+}
+
+/// Creates, sets and deletes at random. Only creations wait for their answer: the last operations may be under way.
+fn send(link: &mut Link, dice: &mut Dice, objects: &mut Vec<(Doid, u16)>, operations: u64) -> Result<(), Failure> {
     for _ in 0..operations {
         match dice.below(10) {
             0..3 => {
@@ -217,12 +230,11 @@ fn play(link: &mut Link, dice: &mut Dice, objects: &mut Vec<(Doid, u16)>, operat
             _ => {}
         }
     }
-    // Everything before has been done when this is answered.
-    link.get(FIRST, NAME).map(drop)
+    Ok(())
 }
 
-/// Rounds of random operations, in which the daemon, the SQL server or both are killed at random times; after each the
-/// tables are compared with the database.
+/// Rounds of random operations, in which the daemon, the SQL server or both are killed after a random number of them;
+/// after each the tables are compared with the database.
 fn play_with_kills(mut target: Target, rounds: u32) -> Result<(), Failure> {
     let setup = setup(&target);
     let mut dice = Dice::new();
@@ -240,15 +252,10 @@ fn play_with_kills(mut target: Target, rounds: u32) -> Result<(), Failure> {
                 target.restart();
             }
         }
-        let pause = Duration::from_millis(dice.below(120));
         if dice.below(3) > 0 {
-            // At a random time, with operations under way.
-            let killer = std::thread::spawn(move || {
-                std::thread::sleep(pause);
-                daemon.kill()
-            });
-            while play(&mut link, &mut dice, &mut objects, 20).is_ok() {}
-            killer.join().expect("no panic")?;
+            let operations = dice.below(400);
+            send(&mut link, &mut dice, &mut objects, operations)?;
+            daemon.kill()?;
             if dice.below(3) == 0 {
                 target.kill();
                 target.restart();
@@ -542,6 +549,143 @@ fn what_the_tool_changes_is_mirrored_and_an_older_state_is_copied_anew() -> Resu
         assert_eq!(wait_until_mirrored(&daemon)?["sql_sink_copies"], 1);
         daemon.stop()?;
         assert_eq!(assert_mirrored(&setup, &target), 6);
+    }
+    Ok(())
+}
+
+/// What no column of text can hold is told in hexadecimal, and never mistaken for a text that only looks like it.
+#[test]
+fn texts_that_sql_cannot_hold_are_told_in_hexadecimal() -> Result<(), Failure> {
+    for (_folder, target) in targets("texts_that_sql_cannot_hold_are_told_in_hexadecimal") {
+        let setup = setup(&target);
+        let daemon = setup.start();
+        let mut link = Link::new(&daemon)?;
+        let cases: [(&[u8], &str); 6] = [
+            (b"n\xc3\xa9", "n\u{e9}"),
+            (b"", ""),
+            (b"a\0b", "\\x610062"),
+            (b"\xff\xfe", "\\xfffe"),
+            (b"cut n\xc3", "\\x637574206ec3"),
+            (b"\\xff", "\\x5c786666"),
+        ];
+        for (bytes, _) in cases {
+            link.create(AVATAR, &[(NAME, text(bytes)), (NAME + 9, [vec![1], text(bytes)].concat())])?;
+        }
+        wait_until_mirrored(&daemon)?;
+        daemon.stop()?;
+        let names = target.query("SELECT name FROM \"Avatar\" ORDER BY doid");
+        assert_eq!(names, cases.map(|(_, told)| vec![json!(told)]));
+        // Within JSON it is said which of the two it is.
+        let both = target.query("SELECT CAST(\"both\" AS text) FROM \"Avatar\" ORDER BY doid");
+        let both: Vec<Value> =
+            both.iter().map(|row| serde_json::from_str(row[0].as_str().expect("text")).expect("JSON")).collect();
+        let hexadecimal = |digits: &str| json!([1, { "hex": digits }]);
+        let expected = [
+            json!([1, "n\u{e9}"]),
+            json!([1, ""]),
+            hexadecimal("610062"),
+            hexadecimal("fffe"),
+            hexadecimal("637574206ec3"),
+            json!([1, "\\xff"]),
+        ];
+        assert_eq!(both, expected);
+        assert_eq!(assert_mirrored(&setup, &target), cases.len());
+    }
+    Ok(())
+}
+
+/// Power cuts at a random operation: what was not synced is gone, of the outbox as of the objects, and the SQL database,
+/// which may have seen it, comes to hold what is stored.
+#[test]
+fn after_power_cuts_the_tables_equal_the_database() -> Result<(), Failure> {
+    for durability in ["sync", "os"] {
+        for (_folder, target) in targets("after_power_cuts_the_tables_equal_the_database") {
+            let mut setup = setup(&target);
+            let recorder = power::Recorder::new();
+            setup.environment = recorder.environment().into();
+            setup.rocksdb = format!("durability = \"{durability}\"");
+            let mut dice = Dice::new();
+            let mut objects = Vec::new();
+            let (mut lost, mut copies) = (0, 0);
+            for round in 0..8 {
+                let daemon = setup.start();
+                let mut link = Link::new(&daemon)?;
+                let operations = dice.below(300);
+                send(&mut link, &mut dice, &mut objects, operations)?;
+                // With `os` the SQL database is then ahead of what the disk has promised to keep.
+                if dice.below(4) > 0 {
+                    link.get(FIRST, NAME)?;
+                    wait_until_mirrored(&daemon)?;
+                }
+                daemon.kill()?;
+                lost += recorder.cut_power(&setup.database, |from, to| from + dice.below(to - from + 1));
+                let daemon = setup.start();
+                let figures = wait_until_mirrored(&daemon)?;
+                if round > 0 {
+                    copies += figures["sql_sink_copies"];
+                }
+                daemon.stop()?;
+                let count = assert_mirrored(&setup, &target);
+                eprintln!("{durability}, round {round}: {count} objects, {lost} bytes lost so far, {copies} copies");
+            }
+            assert!(lost > 0, "the cuts took nothing away: the recorder does not record");
+            assert!(copies == 0 || durability == "os", "what a batch has synced, its outbox has: {copies} copies");
+            setup.tool_says(&["verify"]);
+        }
+    }
+    Ok(())
+}
+
+/// As many writes as an hour with 28 of them a second makes, without a SQL server: they wait on the disk and nowhere else.
+/// How often the server is looked for in an hour is told by `an_hour_without_the_sql_server_costs_few_attempts`.
+#[test]
+fn an_hour_of_writes_without_the_sql_server_costs_only_disk() -> Result<(), Failure> {
+    const WRITES: u32 = 100_000;
+    const OBJECTS: u32 = 500;
+    const VALUE_BYTES: usize = 2_000;
+    for (_folder, mut target) in targets("an_hour_of_writes_without_the_sql_server_costs_only_disk") {
+        let mut setup = setup(&target);
+        setup.rocksdb = "durability = \"os\"".to_owned();
+        let daemon = setup.start();
+        let mut link = Link::new(&daemon)?;
+        for number in 0..OBJECTS {
+            assert_eq!(link.create(AVATAR, &[])?, FIRST + number);
+        }
+        wait_until_mirrored(&daemon)?;
+        let out_of_order = target.put_out_of_order();
+        let mut dice = Dice::new();
+        let noise: Vec<u8> = (0..2 * VALUE_BYTES).map(|_| b'a' + dice.below(26) as u8).collect();
+        // Half an hour fills caches and buffers, the other half must not make the process grow.
+        let mut halves = Vec::new();
+        for half in 0..2 {
+            for number in half * WRITES / 2..(half + 1) * WRITES / 2 {
+                let from = dice.below(VALUE_BYTES as u64) as usize;
+                link.set(FIRST + number % OBJECTS, NAME, &text(&noise[from..from + VALUE_BYTES]))?;
+                if number % 500 == 499 {
+                    link.get(FIRST, NAME)?;
+                }
+            }
+            let resident = Usage::of(daemon.process_id())?.resident_bytes;
+            let figures = figures(&daemon)?;
+            eprintln!("{resident} bytes resident, {figures:?}");
+            halves.push((resident, figures["sql_sink_lag_bytes"]));
+        }
+        let figures = figures(&daemon)?;
+        let [(resident_before, waiting_before), (resident, waiting)] = halves[..] else { unreachable!("two halves") };
+        assert!(waiting > u64::from(WRITES) * VALUE_BYTES as u64, "every write waits: {figures:?}");
+        let grown = resident.saturating_sub(resident_before);
+        assert!(grown < (waiting - waiting_before) / 2, "{grown} bytes in memory, {waiting_before} to {waiting} wait");
+        assert!((1..200).contains(&figures["sql_sink_errors"]), "{figures:?}");
+        drop(out_of_order);
+        target.restart();
+        // However long it takes, as long as it gets on.
+        let mut left = waiting;
+        while left > 0 {
+            left = wait_for(&daemon, |figures| figures["sql_sink_lag_bytes"] < left)?["sql_sink_lag_bytes"];
+        }
+        assert_eq!(wait_until_mirrored(&daemon)?["sql_sink_copies"], 1, "only the first one");
+        daemon.stop()?;
+        assert_eq!(assert_mirrored(&setup, &target), OBJECTS as usize);
     }
     Ok(())
 }

@@ -10,6 +10,7 @@ use super::connection::{Connection, Dialect, SqlError, SqlValue, placeholder, qu
 use super::tables::{ClassTable, DOID, Tables, ensure_own, run};
 use crate::database_server::{ObjectChange, OutboxEntry, OutboxPage, OutboxPosition, OutboxReader, ReaderError};
 use bytes::Bytes;
+use hashbrown::HashMap;
 use std::fmt::Write;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -194,9 +195,9 @@ impl<'a> Mirror<'a> {
         self.claim()?;
         let mut rows = 0;
         let front = self.copy.as_ref().map(|copy| copy.next);
-        for object in entries.iter().flat_map(|entry| &entry.objects) {
+        for object in merged(entries) {
             if front.is_none_or(|front| object.doid < front) {
-                rows += self.apply(object)?;
+                rows += self.apply(&object)?;
             }
         }
         let position = entries.last().map_or(self.position, |entry| entry.position);
@@ -329,6 +330,32 @@ impl<'a> Mirror<'a> {
     }
 }
 
+/// What entries make of each object. Of changes to the fields of one object that follow each other only the last of each
+/// field is left: after a long absence of the SQL database most of what waits has been overtaken.
+fn merged(entries: &[OutboxEntry]) -> Vec<ObjectChange> {
+    let mut objects: Vec<ObjectChange> = Vec::new();
+    let mut places: HashMap<u32, usize> = HashMap::new();
+    for change in entries.iter().flat_map(|entry| &entry.objects) {
+        let only_sets = change.before == change.after;
+        let before = places.get(&change.doid).map(|place| &mut objects[*place]);
+        match before.filter(|before| only_sets && before.after == change.before) {
+            Some(before) => {
+                for (number, value) in &change.fields {
+                    match before.fields.iter_mut().find(|(other, _)| other == number) {
+                        Some((_, overtaken)) => *overtaken = value.clone(),
+                        None => before.fields.push((*number, value.clone())),
+                    }
+                }
+            }
+            None => {
+                places.insert(change.doid, objects.len());
+                objects.push(change.clone());
+            }
+        }
+    }
+    objects
+}
+
 /// Inserts rows, or replaces those of the same doids. All have as many values as the table has columns.
 fn insert(connection: &mut dyn Connection, table: &ClassTable, rows: &[Vec<SqlValue>]) -> Result<u64, SqlError> {
     let dialect = connection.dialect();
@@ -363,4 +390,44 @@ fn insert(connection: &mut dyn Connection, table: &ClassTable, rows: &[Vec<SqlVa
         sql.push_str("NOTHING");
     }
     connection.execute(&sql, &rows.concat())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_changes_that_follow_each_other_only_the_last_of_each_field_is_left() {
+        let change = |doid, before, after, fields: &[(u32, Option<&'static [u8]>)]| ObjectChange {
+            doid,
+            before,
+            after,
+            fields: fields.iter().map(|(number, value)| (*number, value.map(Bytes::from_static))).collect(),
+        };
+        let set = |doid, fields| change(doid, Some(7), Some(7), fields);
+        let batches = [
+            vec![change(1, None, Some(7), &[(1, Some(b"a"))]), set(2, &[(1, Some(b"a")), (2, Some(b"b"))])],
+            vec![set(1, &[(1, Some(b"c")), (2, Some(b"d"))]), set(2, &[(2, None)])],
+            // Gone, there again as another class, and set: the last two are one.
+            vec![change(2, Some(7), None, &[(1, None)])],
+            vec![change(2, None, Some(8), &[(3, Some(b"e"))]), change(3, None, None, &[])],
+            vec![change(2, Some(8), Some(8), &[(3, Some(b"f"))]), set(1, &[(1, None)])],
+        ];
+        let entries: Vec<OutboxEntry> = (1..)
+            .zip(batches)
+            .map(|(number, objects)| OutboxEntry {
+                position: OutboxPosition { number, run: 1 },
+                written_ms: 0,
+                objects,
+            })
+            .collect();
+        let expected = [
+            change(1, None, Some(7), &[(1, None), (2, Some(b"d"))]),
+            set(2, &[(1, Some(b"a")), (2, None)]),
+            change(2, Some(7), None, &[(1, None)]),
+            change(2, None, Some(8), &[(3, Some(b"f"))]),
+            change(3, None, None, &[]),
+        ];
+        assert_eq!(merged(&entries), expected);
+    }
 }

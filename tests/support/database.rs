@@ -44,11 +44,13 @@ pub struct Setup {
     pub contract: String,
     /// The folder of the first database.
     pub database: PathBuf,
+    /// Lines of the table `[global]`.
+    pub global: String,
     /// Lines of the table `[services.database_server]`, of its `rocksdb` table, and behind everything.
     pub server: String,
     pub rocksdb: String,
     pub after: String,
-    /// For the daemon's process.
+    /// For the processes of the daemon and its tool.
     pub environment: Vec<(&'static str, PathBuf)>,
 }
 
@@ -60,6 +62,7 @@ impl Setup {
             folder,
             shards,
             contract: CONTRACT.to_owned(),
+            global: String::new(),
             server: String::new(),
             rocksdb: String::new(),
             after: String::new(),
@@ -80,9 +83,9 @@ impl Setup {
     }
 
     pub fn write(&self) {
-        let Self { shards, database, server, rocksdb, after, .. } = self;
+        let Self { shards, database, global, server, rocksdb, after, .. } = self;
         let config = format!(
-            "[daemon]\nlog_level = \"info\"\n[global]\ndc_files = [\"game.dc\"]\n[shards]\ncount = {shards}\npin = false\n\
+            "[daemon]\nlog_level = \"info\"\n[global]\ndc_files = [\"game.dc\"]\n{global}\n[shards]\ncount = {shards}\npin = false\n\
              [services.message_director]\nbind = \"127.0.0.1:0\"\n[services.state_server]\ncontrol_channel = {STATE_SERVER}\n\
              [[services.database_server]]\ncontrol_channel = {DATABASE}\ngenerate_min = {FIRST}\ngenerate_max = 199999999\n\
              {server}\n[services.database_server.rocksdb]\ndirectory = \"{}\"\n{rocksdb}\n{after}\n",
@@ -122,6 +125,7 @@ impl Setup {
         self.write();
         let mut command = Command::new(DONETD);
         command.args(["db", "--config"]).arg(self.config_path()).args(arguments).current_dir(self.folder());
+        command.envs(self.environment.iter().cloned());
         let output = command.stdin(Stdio::null()).output().unwrap();
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
         (output.status.success(), text(output.stdout), text(output.stderr))

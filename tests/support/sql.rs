@@ -205,6 +205,16 @@ impl Target {
         }
     }
 
+    /// Until what is returned is dropped, and [`Target::restart`] called, nothing can be written.
+    pub fn put_out_of_order(&mut self) -> Option<rusqlite::Connection> {
+        self.kill();
+        let Target::Sqlite(path) = self else { return None };
+        let connection = rusqlite::Connection::open(path).expect("the file is there");
+        connection.busy_timeout(PATIENCE).expect("it is open");
+        connection.execute_batch("BEGIN IMMEDIATE").expect("the sink's transactions end");
+        Some(connection)
+    }
+
     pub fn restart(&mut self) {
         if let Target::Postgres(server) = self {
             server.restart();

@@ -1,24 +1,21 @@
-//! What a power cut leaves behind: a process is killed under load, and then every file loses what no sync had covered.
-//!
-//! A kill alone does not show a missing sync, because the system still has what the process wrote. So the child runs
-//! with a recorder preloaded (`tests_sync_recorder.c`) that notes the length of each file at each sync; afterwards every
-//! file is cut at a random place at or beyond it.
+//! What a power cut leaves behind: a process is killed under load, and then every file loses what no sync had covered
+//! ([`power`]).
 
 use super::super::tests_world::FIRST;
 use super::tests_crash::{Acknowledged, OBJECTS, child_folder, spawn_with, test_of, work_until_killed};
 use super::tests_folder::Folder;
 use super::{EngineError, tests::create};
+use power::{Recorder, cut};
 use std::collections::HashMap;
 use std::ffi::OsStr;
-use std::fs::{self, OpenOptions};
-use std::os::unix::fs::MetadataExt;
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+
+#[path = "../../../tests/support/power.rs"]
+mod power;
 
 /// How often the child is killed; the environment variable `DONET_TEST_KILLS` asks for another number.
 const KILLS: usize = 25;
-/// Tells the recorder where to write.
-const SYNC_LOG: &str = "DONET_TEST_SYNC_LOG";
 
 fn kills() -> usize {
     std::env::var("DONET_TEST_KILLS").map_or(KILLS, |kills| kills.parse().expect("a number of kills"))
@@ -49,27 +46,17 @@ impl Dice {
 
 /// A database folder whose child's syncs are recorded.
 struct Recorded {
-    _temporary: tempfile::TempDir,
-    recorder: PathBuf,
-    log: PathBuf,
-    folder: PathBuf,
+    temporary: tempfile::TempDir,
+    recorder: Recorder,
 }
 
 impl Recorded {
     fn new() -> Self {
-        let temporary = tempfile::tempdir().unwrap();
-        let recorder = temporary.path().join("recorder.so");
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/database_server/engine/tests_sync_recorder.c");
-        let compiler = std::env::var_os("CC").unwrap_or_else(|| "cc".into());
-        let compiled = Command::new(compiler)
-            .args(["-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o"])
-            .args([&recorder, &source])
-            .arg("-ldl")
-            .status()
-            .expect("the C compiler that RocksDB was compiled with");
-        assert!(compiled.success());
-        let [log, folder] = ["syncs", "database"].map(|name| temporary.path().join(name));
-        Self { _temporary: temporary, recorder, log, folder }
+        Self { temporary: tempfile::tempdir().unwrap(), recorder: Recorder::new() }
+    }
+
+    fn folder(&self) -> PathBuf {
+        self.temporary.path().join("database")
     }
 
     fn child(
@@ -77,49 +64,19 @@ impl Recorded {
         test: &str,
         further: &[(&str, &OsStr)],
     ) -> (std::process::Child, std::io::Lines<std::io::BufReader<std::process::ChildStdout>>) {
-        let mut variables = vec![("LD_PRELOAD", self.recorder.as_os_str()), (SYNC_LOG, self.log.as_os_str())];
+        let recorder = self.recorder.environment();
+        let mut variables: Vec<(&str, &OsStr)> =
+            recorder.iter().map(|(name, value)| (*name, value.as_os_str())).collect();
         variables.extend(further);
-        spawn_with(&test_of(module_path!(), test), &self.folder, &variables)
+        spawn_with(&test_of(module_path!(), test), &self.folder(), &variables)
     }
 
-    /// By device and inode the length that each file had when it was last synced.
-    fn synced(&self) -> HashMap<(u64, u64), u64> {
-        let mut synced = HashMap::new();
-        for line in fs::read_to_string(&self.log).unwrap_or_default().lines() {
-            let words: Vec<&str> = line.split(' ').collect();
-            let number = |index: usize| words[index].parse::<u64>().unwrap();
-            let file = (number(1), number(2));
-            match words[0] {
-                "S" => drop(synced.insert(file, number(3))),
-                "T" => drop(synced.entry(file).and_modify(|length| *length = number(3).min(*length))),
-                _ => drop(synced.remove(&file)),
-            }
-        }
-        synced
-    }
-
-    /// Every file with its length and how much of it was synced.
     fn files(&self) -> Vec<(PathBuf, u64, u64)> {
-        let synced = self.synced();
-        let files = fs::read_dir(&self.folder).unwrap().filter_map(|entry| {
-            let path = entry.unwrap().path();
-            let metadata = fs::metadata(&path).unwrap();
-            let known = synced.get(&(metadata.dev(), metadata.ino())).copied().unwrap_or(0);
-            metadata.is_file().then(|| (path, metadata.len(), known.min(metadata.len())))
-        });
-        files.collect()
+        self.recorder.files(&self.folder())
     }
 
-    /// A power cut: of every file at least what was synced stays, and by chance some of the rest.
     fn cut_power(&self, dice: &mut Dice) -> u64 {
-        let mut lost = 0;
-        for (path, length, synced) in self.files() {
-            // Half of the cuts leave nothing but what was promised.
-            let kept = if dice.roll(0, 1) == 0 { synced } else { dice.roll(synced, length) };
-            cut(&path, kept);
-            lost += length - kept;
-        }
-        lost
+        self.recorder.cut_power(&self.folder(), |from, to| dice.roll(from, to))
     }
 
     fn copy(&self) -> tempfile::TempDir {
@@ -129,10 +86,6 @@ impl Recorded {
         }
         copy
     }
-}
-
-fn cut(path: &Path, length: u64) {
-    OpenOptions::new().write(true).open(path).unwrap().set_len(length).unwrap();
 }
 
 /// The child's part, in a folder that it makes itself: what the parent writes there is not recorded.
