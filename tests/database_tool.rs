@@ -303,9 +303,10 @@ fn without_a_terminal_long_commands_tell_lines() -> Result<(), Failure> {
         input.write_all(many(next..until).as_bytes())?;
         next = until;
         Ok(lines.recv_timeout(Duration::from_millis(250)).ok())
-    })?;
+    });
     drop(input);
     assert!(child.wait()?.success());
+    let line = line?;
     assert!(line.contains(" objects imported after 1") && !line.contains('\u{1b}'), "{line:?}");
     listener.join().expect("no panic").expect("it is listened to");
     for arguments in [&["export"][..], &["verify"], &["stats"], &["list"]] {
