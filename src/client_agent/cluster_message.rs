@@ -162,7 +162,7 @@ fn changing_location(reader: &mut Reader<'_>) -> Result<ObjectEvent, DecodeError
     let (doid, to) = (reader.doid()?, location(reader)?);
     // The old location follows; clients are told the new one.
     let frame = relay(t::CLIENT_OBJECT_LOCATION, &payload[..payload.len() - reader.left()])?;
-    Ok(ObjectEvent::Move { to, frame, leaving: Leaving::new(doid) })
+    Ok(ObjectEvent::Move { to, frame, leaving: Leaving::new(doid), in_sight: true })
 }
 
 impl Session {

@@ -229,11 +229,12 @@ impl Interests {
         self.pending.retain(|_, pending| !is_closed(pending.location));
     }
 
-    /// Whether a location is being opened and the subscription to it is not in effect everywhere: what is sent there may
-    /// be missed.
-    pub(super) fn may_miss(&self, location: Location) -> bool {
-        let operation = self.opening.get(&location.channel()).and_then(|context| self.operations.get(context));
-        operation.is_some_and(|operation| !operation.in_effect)
+    /// Whether some interest has this location and nothing that is sent there is missed: the subscription to it is in
+    /// effect everywhere.
+    pub(super) fn hears(&self, location: Location) -> bool {
+        let channel = location.channel();
+        let opening = self.opening.get(&channel).and_then(|context| self.operations.get(context));
+        self.cover.contains_key(&channel) && opening.is_none_or(|operation| operation.in_effect)
     }
 
     /// Holds an entry back in the backlog of the operation that is opening its location: it is not counted.

@@ -126,7 +126,7 @@ impl Session {
             was_established: false,
             reading_clock: ReadingClock::default(),
             heartbeat_deadline_us: 0,
-            received_us: out.now_us,
+            received_us: ReadingClock::default().now_us(out),
             bytes: Allowance::default(),
             messages: Allowance::default(),
             authentication_deadline_us: 0,

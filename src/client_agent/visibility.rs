@@ -57,8 +57,8 @@ pub(super) enum ObjectEvent {
     Update { doid: Doid, frame: Bytes },
     /// 2042, 2043: 142, 143.
     Entry(Entry),
-    /// 2041: 140 or 132.
-    Move { to: Location, frame: Bytes, leaving: Leaving },
+    /// 2041: 140 or 132. `in_sight`: it came when the session heard all that is said where the object goes.
+    Move { to: Location, frame: Bytes, leaving: Leaving, in_sight: bool },
     /// 2032: 132 and 161.
     Delete(Leaving),
 }
@@ -96,7 +96,10 @@ impl Session {
                 Ok(())
             }
             ObjectEvent::Entry(entry) => self.enter(entry, shared, out),
-            ObjectEvent::Move { to, frame, leaving } => self.on_move(event, *to, frame, leaving, out),
+            ObjectEvent::Move { to, frame, leaving, in_sight } => {
+                let in_sight = *in_sight && self.interests.hears(*to);
+                self.on_move((*to, in_sight), frame, leaving, out)
+            }
             ObjectEvent::Delete(leaving) => self.on_delete(event, leaving, shared, out),
         }
     }
@@ -166,15 +169,16 @@ impl Session {
     /// The table of §3.10, CHANGING_LOCATION.
     fn on_move(
         &mut self,
-        event: &ObjectEvent,
-        to: Location,
+        (to, in_sight): (Location, bool),
         frame: &Bytes,
         leaving: &Leaving,
         out: &mut Outbox,
     ) -> Result<(), End> {
         let doid = leaving.doid;
         if self.interests.is_pending(doid) {
-            self.interests.hold(doid, event);
+            // What is in sight when it is told later says nothing of what was heard in between.
+            let (frame, leaving) = (frame.clone(), leaving.clone());
+            self.interests.hold(doid, &ObjectEvent::Move { to, frame, leaving, in_sight });
             return Ok(());
         }
         let Some(known) = self.objects.relocate(doid, to) else { return Ok(()) };
@@ -185,7 +189,7 @@ impl Session {
         let is_session_object = self.objects.is_session_object(doid);
         // Where updates may be missed it leaves the view until the snapshot has it again: a gap that nobody notices would
         // be worse. (A session object stays: the client would be ejected for what it did not do.)
-        let is_covered = self.interests.covers(to) && (is_session_object || !self.interests.may_miss(to));
+        let is_covered = in_sight || (is_session_object && self.interests.covers(to));
         if !is_visible || is_covered || (is_session_object && is_owned) {
             self.write(frame.clone(), out);
         } else if is_session_object {

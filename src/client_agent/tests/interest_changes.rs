@@ -124,6 +124,20 @@ fn a_zone_that_is_opened_again_while_it_opens_shows_the_new_snapshot_only() {
 }
 
 #[test]
+fn g5_a_held_move_to_where_nothing_was_heard_yet_ends_the_view() {
+    let mut fixture = Fixture::new();
+    let client = fixture.established();
+    let class = fixture.class("Avatar");
+    let first = fixture.begin_interest(client, 1, PARENT, &[7]);
+    fixture.snapshot(client, first, AVATAR, PARENT, 7);
+    fixture.moved(client, AVATAR, (PARENT, 8), (PARENT, 7));
+    // That it went on from zone 8 was said before this was in effect, so nobody tells this client.
+    fixture.open_interest(client, 2, PARENT, &[8]);
+    let expected = [entered(client, AVATAR, PARENT, 7, class), done(client, 1, 1), leaving(client, AVATAR)];
+    assert_eq!(fixture.count(client, first, 1), expected);
+}
+
+#[test]
 fn an_interest_that_is_closed_before_its_subscriptions_are_in_effect_asks_nothing() {
     let mut fixture = Fixture::new();
     let client = fixture.established();

@@ -8,6 +8,7 @@ mod hostile;
 mod identity;
 mod interest;
 mod interest_changes;
+mod interest_properties;
 mod limits;
 mod objects;
 mod pacing;
