@@ -5,6 +5,7 @@ use donet_shards::runtime::{Executors, Placed, Placement, start};
 use donet_shards::{
     Close, CloseCause, ConnectionId, ConnectionOptions, Dial, Input, ListenerId, Shard, ShardId, Socket, Turn,
 };
+use socket2::{Domain, Type};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -19,6 +20,8 @@ struct Relay {
     next: usize,
     options: ConnectionOptions,
     ended: Sender<CloseCause>,
+    /// Congested connections that have room again.
+    relieved: Sender<()>,
 }
 
 enum Talk {
@@ -94,7 +97,8 @@ impl Shard for Relay {
                 }
             }
             Input::Sent { .. } | Input::Timer(()) => {}
-            Input::Connected { .. } | Input::Congested { .. } | Input::Relieved { .. } => {}
+            Input::Relieved { .. } => self.relieved.send(()).unwrap(),
+            Input::Connected { .. } | Input::Congested { .. } => {}
         }
     }
 }
@@ -104,6 +108,7 @@ struct Running {
     address: SocketAddr,
     shards: usize,
     ended: Receiver<CloseCause>,
+    relieved: Receiver<()>,
 }
 
 impl Running {
@@ -113,12 +118,13 @@ impl Running {
         let address = listener.local_addr().unwrap();
         let placed = vec![Placed { shard: ShardId(0), value: (ListenerId(0), listener) }];
         let (tell, ended) = channel();
+        let (tell_relieved, relieved) = channel();
         let executors = start::<Relay, _>(&Placement::Unpinned(shards), placed, |_, _| {
-            let ended = tell.clone();
-            move || Relay { next: 0, options, ended }
+            let (ended, relieved) = (tell.clone(), tell_relieved.clone());
+            move || Relay { next: 0, options, ended, relieved }
         })
         .unwrap();
-        Self { executors, address, shards, ended }
+        Self { executors, address, shards, ended, relieved }
     }
 
     fn connect(&self) -> TcpStream {
@@ -258,12 +264,18 @@ fn refused_attempts() -> u64 {
     both.find(|(name, _)| *name == "AttemptFails").unwrap().1.parse().unwrap()
 }
 
+/// A port of ours at which nobody listens yet: whoever connects is refused.
+fn reserved_port() -> (socket2::Socket, SocketAddr) {
+    let socket = socket2::Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    let address = socket.local_addr().unwrap().as_socket().unwrap();
+    (socket, address)
+}
+
 #[test]
 fn what_is_written_before_a_dial_succeeds_is_sent_when_it_does() {
     let running = Running::start(1, ConnectionOptions::default());
-    let reserved = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = reserved.local_addr().unwrap();
-    drop(reserved);
+    let (reserved, address) = reserved_port();
     let refused_before = refused_attempts();
     running.executors.injector().send(ShardId(0), Order::Dial(address, u64::MAX));
     // Somebody else's attempt may be the one that is counted: the outcome is the same if ours has not been made yet.
@@ -272,8 +284,8 @@ fn what_is_written_before_a_dial_succeeds_is_sent_when_it_does() {
         assert!(Instant::now() < deadline, "no attempt was refused");
         std::thread::sleep(Duration::from_millis(1));
     }
-    let listener = TcpListener::bind(address).unwrap();
-    let (mut stream, _) = listener.accept().unwrap();
+    reserved.listen(1).unwrap();
+    let (mut stream, _) = TcpListener::from(reserved).accept().unwrap();
     stream.set_read_timeout(Some(HANG)).unwrap();
     let mut received = [0; 100];
     stream.read_exact(&mut received).unwrap();
@@ -285,11 +297,20 @@ fn what_is_written_before_a_dial_succeeds_is_sent_when_it_does() {
 }
 
 #[test]
+fn what_has_filled_a_connection_before_it_stood_is_gone_when_its_socket_takes_it() {
+    let running = Running::start(1, ConnectionOptions { high_water_bytes: 50, ..ConnectionOptions::default() });
+    let (reserved, address) = reserved_port();
+    running.executors.injector().send(ShardId(0), Order::Dial(address, u64::MAX));
+    reserved.listen(1).unwrap();
+    let _peer = TcpListener::from(reserved).accept().unwrap();
+    assert_eq!(running.relieved.recv_timeout(HANG), Ok(()), "whoever filled it would wait for ever");
+    running.stop();
+}
+
+#[test]
 fn a_dial_that_fails_for_too_long_ends_the_connection() {
     let running = Running::start(1, ConnectionOptions::default());
-    let reserved = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = reserved.local_addr().unwrap();
-    drop(reserved);
+    let (_reserved, address) = reserved_port();
     running.executors.injector().send(ShardId(0), Order::Dial(address, 30_000));
     assert_eq!(running.ended.recv_timeout(HANG), Ok(CloseCause::Error("connection refused".to_owned())));
     running.stop();

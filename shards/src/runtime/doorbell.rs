@@ -5,7 +5,7 @@ use rustix::event::{EventfdFlags, eventfd};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-/// Wakes one executor from any thread; costs two loads when it is awake.
+/// Wakes one executor from any thread; costs a fence and a load when it is awake.
 ///
 /// It rings through a descriptor of its own, which the executor polls like a socket. Glommio's own way (a waker called
 /// from another thread) can put an executor to sleep that has tasks to run: its event descriptor completes in the ring

@@ -19,7 +19,7 @@ use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::task::{Context, Poll, Waker};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -114,7 +114,7 @@ impl<E> Executors<E> {
 /// executor's own thread. Each listener is served by the executor it is placed on; listeners are non-blocking.
 ///
 /// # Errors
-/// [`ExecutorError`]; executors that had started end again.
+/// [`ExecutorError`]; executors that had started run on: the process is to end.
 pub fn start<S, B>(
     placement: &Placement,
     listeners: Vec<Placed<(ListenerId, TcpListener)>>,
@@ -134,7 +134,7 @@ where
     let mut listeners = listeners;
     let mut threads = Vec::with_capacity(shards);
     let (tell_end, ended) = channel();
-    let (started, starting) = sync_channel::<Result<(), String>>(shards);
+    let (started, starting) = sync_channel::<Result<(), ExecutorError>>(shards);
     for ((index, port), external) in ports::<S::Message>(shards, RING_BATCHES).into_iter().enumerate().zip(receivers) {
         let shard = ShardId(index as u16);
         let mine: Vec<_> = listeners.extract_if(.., |listener| listener.shard == shard).map(|own| own.value).collect();
@@ -153,9 +153,7 @@ where
         threads.push(thread);
     }
     for _ in 0..shards {
-        if let Ok(Err(text)) | Err(text) = starting.recv().map_err(|_| "its thread ended".to_owned()) {
-            return Err(ExecutorError::Start { shard: 0, text });
-        }
+        starting.recv().expect("this thread has a sender too")?;
     }
     Ok(Executors { threads, injector, ended })
 }
@@ -218,7 +216,7 @@ fn run<S: Shard>(
     cpu: Option<usize>,
     parts: Parts<S::Message, S::External>,
     build: impl FnOnce() -> S,
-    started: &std::sync::mpsc::SyncSender<Result<(), String>>,
+    started: &SyncSender<Result<(), ExecutorError>>,
 ) -> Result<(), String> {
     let placement = cpu.map_or(GlommioPlacement::Unbound, GlommioPlacement::Fixed);
     let executor = LocalExecutorBuilder::new(placement)
@@ -232,7 +230,7 @@ fn run<S: Shard>(
     let (executor, always_readable) = match ready {
         Ok(ready) => ready,
         Err(error) => {
-            let _ = started.send(Err(error.clone()));
+            let _ = started.send(Err(ExecutorError::Start { shard: parts.shard.0, text: error.clone() }));
             return Err(error);
         }
     };

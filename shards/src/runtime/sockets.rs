@@ -107,7 +107,8 @@ impl Connection {
         let Some(stream) = self.stream.get() else { return Ok(false) };
         let mut unsent = self.unsent.borrow_mut();
         while !unsent.is_empty() {
-            let written = if self.unsent_bytes.get() / unsent.len() <= SMALL_BYTES && gather(&unsent, scratch) {
+            let are_small = unsent.len() >= COPIED_MIN && self.unsent_bytes.get() / unsent.len() <= SMALL_BYTES;
+            let written = if are_small && gather(&unsent, scratch) {
                 (&**stream).write(scratch)
             } else {
                 let slices: smallvec::SmallVec<[IoSlice<'_>; 32]> =
@@ -263,7 +264,8 @@ impl<S: Shard> Core<S> {
             return;
         }
         match self.flush(connection) {
-            Ok(true) => {}
+            // What waited for the connection to stand may have been much.
+            Ok(true) => self.check_relief(connection),
             Ok(false) => {
                 self.check_budget(connection);
                 if connection.state.get() != State::Closed {
@@ -288,8 +290,7 @@ impl<S: Shard> Core<S> {
     /// Tells the application that nothing is unsent, if it has asked.
     fn notify_if_sent(&self, connection: &Connection) {
         if connection.unsent_bytes.get() == 0 && connection.state.get() == State::Open && connection.notify.take() {
-            self.engine.borrow_mut().input(Input::Sent { connection: connection.id });
-            self.poke();
+            self.input(Input::Sent { connection: connection.id });
         }
     }
 
