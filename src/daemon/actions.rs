@@ -9,6 +9,7 @@ use crate::outbox::{Action, Participant};
 use crate::wire::{Channel, Datagram};
 use bytes::Bytes;
 use donet_shards::{ConnectionOptions, ShardId, Turn, shard_of};
+use hashbrown::HashSet;
 
 impl Daemon {
     /// Carries out the outbox's actions in their order. No action calls a role: what concerns one comes to it as a
@@ -173,10 +174,12 @@ impl Daemon {
         if seeded(Fault::LosePostRemove) {
             fired.pop();
         }
-        let mut keys: Vec<Channel> = Vec::new();
+        // Each key once, in the order of its first entry.
+        let mut cleared: Vec<Channel> = Vec::new();
+        let mut keys: HashSet<Channel> = HashSet::new();
         for (key, body) in fired {
-            if !keys.contains(&key) {
-                keys.push(key);
+            if self.has_upstream && keys.insert(key) {
+                cleared.push(key);
             }
             match Datagram::from_body(&body) {
                 Ok(datagram) => {
@@ -188,7 +191,7 @@ impl Daemon {
                 }
             }
         }
-        for key in keys {
+        for key in cleared {
             self.tell_upstream(UpstreamNews::PostRemovesCleared { participant, key }, turn);
         }
     }

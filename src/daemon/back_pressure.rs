@@ -103,7 +103,6 @@ impl Daemon {
     /// A link has room again, or has ended: who waited for it goes on.
     pub(super) fn relieve(&mut self, connection: ConnectionId, turn: &mut Turn<Self>) {
         let Some(sources) = self.back_pressure.congested.remove(&connection) else { return };
-        tracing::info!(connection = connection.0, sources = sources.len(), "the link has room again");
         for source in sources {
             turn.send(source.shard, super::Message::ResumeSource { connection: source.connection });
         }

@@ -1,7 +1,8 @@
 //! The links of one executor: accepting them, reading them, ending them.
 
 use super::back_pressure::UNDER_WAY_BYTES;
-use super::{Daemon, Message, Owner, UPSTREAM_HOME};
+use super::upstream::UPSTREAM_HOME;
+use super::{Daemon, Message, Owner};
 use crate::config;
 use crate::message_director::{Link, LinkOutcome, UpstreamNews, allows};
 use crate::outbox::Participant;
@@ -145,20 +146,21 @@ impl Daemon {
         let participant = Self::participant(connection, turn);
         let mut used = 0;
         while let Some((body, length)) = next_frame(&bytes[used..]) {
-            if let Some(run) = self.run_of_link(connection, participant, &bytes[used..], turn) {
-                used += run.frames().len();
-                self.publish_run(participant, run, turn);
-                continue;
-            }
-            let outcome = Link::read(body);
             // What follows a message that made a session subscribe may be addressed to that channel, or make somebody
             // answer there (SET_CLIENT_ID, then SET_OWNER): it waits as what follows a subscription of the link's own.
             if self.has_barriers(connection, turn) {
                 turn.pause(connection);
                 return used;
             }
+            let is_waiting = self.router.subscriptions.is_waiting(participant);
+            if !is_waiting && let Some(run) = self.run_of_link(&bytes[used..], turn) {
+                used += run.frames().len();
+                self.publish_run(participant, run, turn);
+                continue;
+            }
+            let outcome = Link::read(body);
             // What follows a subscription waits until that is in effect everywhere; subscriptions wait together.
-            if !outcome.is_subscription() && self.router.subscriptions.is_waiting(participant) {
+            if is_waiting && !outcome.is_subscription() {
                 let changes = self.router.subscriptions.await_effect(participant, 0);
                 self.apply(changes, turn);
                 turn.pause(connection);

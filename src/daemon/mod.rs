@@ -15,7 +15,6 @@ mod upstream;
 
 pub use back_pressure::Source;
 pub use message::{External, Message, Timer};
-pub use upstream::UPSTREAM_HOME;
 
 use crate::client_agent::{ClientAgents, Origin};
 use crate::config::Config;
@@ -34,7 +33,7 @@ use hashbrown::HashMap;
 use links::Links;
 use std::sync::Arc;
 use transports::{Then, Transports};
-use upstream::Upstream;
+use upstream::{UPSTREAM_HOME, Upstream};
 
 /// The listener of the Message Director; its accepted links are handed to the executor that has the fewest.
 pub const LINK_LISTENER: ListenerId = ListenerId(0);
@@ -337,7 +336,10 @@ impl Shard for Daemon {
             Input::Accepted { listener, socket } => self.on_accepted(listener, socket, turn),
             Input::Connected { connection } => self.on_upstream_connected(connection, turn),
             Input::Congested { connection } => self.on_congested(connection, turn),
-            Input::Relieved { connection } => self.relieve(connection, turn),
+            Input::Relieved { connection } => {
+                tracing::info!(connection = connection.0, "the link has room again");
+                self.relieve(connection, turn);
+            }
             Input::Closed { connection, cause } => self.on_closed(connection, cause, turn),
             Input::Sent { connection } => {
                 self.client_agents.on_sent(connection, &mut self.outbox);

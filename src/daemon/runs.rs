@@ -5,24 +5,15 @@
 //! who receives the next.
 
 use super::links::makes_sessions_subscribe;
-use super::upstream::UPSTREAM;
-use super::{Daemon, Message, UPSTREAM_HOME};
+use super::upstream::{UPSTREAM, UPSTREAM_HOME};
+use super::{Daemon, Message};
 use crate::outbox::Participant;
 use crate::wire::Run;
-use donet_shards::{ConnectionId, Turn};
+use donet_shards::Turn;
 
 impl Daemon {
     /// The run at the beginning of what a link has sent; `None` where its first frame must be handled by itself.
-    pub(super) fn run_of_link(
-        &self,
-        connection: ConnectionId,
-        participant: Participant,
-        bytes: &[u8],
-        turn: &Turn<Self>,
-    ) -> Option<Run> {
-        if self.has_barriers(connection, turn) || self.router.subscriptions.is_waiting(participant) {
-            return None;
-        }
+    pub(super) fn run_of_link(&self, bytes: &[u8], turn: &Turn<Self>) -> Option<Run> {
         let (homes, one_executor) = (&self.router.homes, turn.shards() == 1);
         let joins = |body: &[u8]| one_executor || !makes_sessions_subscribe(body);
         Run::at_start_of(bytes, |recipient| homes.is_open(recipient), joins)

@@ -16,7 +16,7 @@ use donet_shards::{CloseCause, ConnectionId, ConnectionOptions, Dial, ShardId, T
 use std::net::SocketAddr;
 
 /// The executor that owns the upstream link.
-pub const UPSTREAM_HOME: ShardId = LINK_ACCEPTOR;
+pub(super) const UPSTREAM_HOME: ShardId = LINK_ACCEPTOR;
 /// The upstream link as a sender, whichever connection it is at the moment: their numbers begin with 1.
 pub(super) const UPSTREAM: Participant = Participant::Link { shard: UPSTREAM_HOME, connection: ConnectionId(0) };
 
@@ -48,6 +48,8 @@ pub(super) struct Upstream {
     options: ConnectionOptions,
     pub(super) connection: ConnectionId,
     state: State,
+    /// Datagrams written to the first link before it stood: lost, if it never does.
+    hoping: u64,
     redial_us: u64,
     table: UpstreamTable,
     /// Frames of the news at hand; kept for its memory.
@@ -62,6 +64,7 @@ impl Upstream {
             options,
             connection: ConnectionId(0),
             state: State::Starting,
+            hoping: 0,
             redial_us: REDIAL_US_MIN,
             table: UpstreamTable::default(),
             frames: Vec::new(),
@@ -141,9 +144,12 @@ impl Daemon {
         source: Option<Source>,
         turn: &mut Turn<Self>,
     ) {
-        let Some(upstream) = &self.upstream else { return };
+        let Some(upstream) = &mut self.upstream else { return };
         if from == UPSTREAM {
             return;
+        }
+        if upstream.state == State::Starting {
+            upstream.hoping += datagrams;
         }
         if upstream.is_written_to() {
             let connection = upstream.connection;
@@ -207,6 +213,9 @@ impl Daemon {
             _ => upstream.redial_us = (upstream.redial_us * 2).min(REDIAL_US_MAX),
         }
         tracing::warn!(upstream = %address, "upstream link lost: {what}; it is dialled again");
+        if upstream.state == State::Starting {
+            self.outbox.metrics.upstream_datagrams_lost += upstream.hoping;
+        }
         upstream.state = State::Down;
         let dial = Dial { delay_us: upstream.redial_us, patience_us: u64::MAX };
         upstream.connection = turn.dial(address, dial, upstream.options);
@@ -221,9 +230,14 @@ impl Daemon {
     pub(super) fn read_upstream(&mut self, connection: ConnectionId, bytes: &[u8], turn: &mut Turn<Self>) -> usize {
         let mut used = 0;
         while let Some((body, length)) = crate::wire::next_frame(&bytes[used..]) {
-            if self.links.open.get(&connection).is_some_and(|link| link.barriers > 0) {
+            if self.has_barriers(connection, turn) {
                 turn.pause(connection);
                 return used;
+            }
+            if let Some(run) = self.run_of_link(&bytes[used..], turn) {
+                used += run.frames().len();
+                self.publish_run(UPSTREAM, run, turn);
+                continue;
             }
             used += length;
             // Recipients [1] too: control messages only go up (MD-22). What cannot be read costs itself (§2.5).

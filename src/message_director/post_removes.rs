@@ -5,8 +5,8 @@ use crate::wire::{CONTROL, Channel, Datagram};
 use bytes::Bytes;
 use hashbrown::HashMap;
 
-/// Bytes of post-removes that one participant may register: an AI registers a handful of small messages, and what a
-/// peer makes us keep must be bounded.
+/// Bytes of post-removes that one participant may register, with what keeping each costs: an AI registers a handful of
+/// small messages, and what a peer makes us keep must be bounded.
 pub const POST_REMOVE_BYTES_MAX: usize = 1 << 20;
 
 /// Why a post-remove was not taken.
@@ -21,7 +21,18 @@ pub enum PostRemoveError {
 /// The post-removes of one executor's participants.
 #[derive(Debug, Default)]
 pub struct PostRemoves {
-    by_participant: HashMap<Participant, Vec<(Channel, Bytes)>>,
+    by_participant: HashMap<Participant, Entries>,
+}
+
+#[derive(Debug, Default)]
+struct Entries {
+    list: Vec<(Channel, Bytes)>,
+    /// What they cost together.
+    bytes: usize,
+}
+
+fn cost_bytes(body: &Bytes) -> usize {
+    size_of::<(Channel, Bytes)>() + body.len()
 }
 
 impl PostRemoves {
@@ -36,19 +47,20 @@ impl PostRemoves {
             return Err(PostRemoveError::Control);
         }
         let entries = self.by_participant.entry(participant).or_default();
-        let kept: usize = entries.iter().map(|(_, body)| body.len()).sum();
-        if kept + body.len() > POST_REMOVE_BYTES_MAX {
+        if entries.bytes + cost_bytes(&body) > POST_REMOVE_BYTES_MAX {
             return Err(PostRemoveError::TooMany);
         }
-        entries.push((key, body));
+        entries.bytes += cost_bytes(&body);
+        entries.list.push((key, body));
         Ok(())
     }
 
     /// Forgets the participant's entries of one key.
     pub fn clear(&mut self, participant: Participant, key: Channel) {
         if let Some(entries) = self.by_participant.get_mut(&participant) {
-            entries.retain(|(other, _)| *other != key);
-            if entries.is_empty() {
+            entries.list.retain(|(other, _)| *other != key);
+            entries.bytes = entries.list.iter().map(|(_, body)| cost_bytes(body)).sum();
+            if entries.list.is_empty() {
                 self.by_participant.remove(&participant);
             }
         }
@@ -56,7 +68,7 @@ impl PostRemoves {
 
     /// The entries of a participant that has ended, key and body, in the order of their registration.
     pub fn fire(&mut self, participant: Participant) -> Vec<(Channel, Bytes)> {
-        self.by_participant.remove(&participant).unwrap_or_default()
+        self.by_participant.remove(&participant).unwrap_or_default().list
     }
 }
 
@@ -89,5 +101,10 @@ mod tests {
         let large = Bytes::from(vec![9; 60_000]);
         let taken = (0..100).take_while(|_| post_removes.add(who, 1, large.clone()).is_ok()).count();
         assert_eq!(taken, POST_REMOVE_BYTES_MAX / 60_000);
+        let empty = Participant::Session(8);
+        let taken = (0..100_000).take_while(|_| post_removes.add(empty, 1, Bytes::new()).is_ok()).count();
+        assert_eq!(taken, POST_REMOVE_BYTES_MAX / size_of::<(Channel, Bytes)>());
+        post_removes.clear(empty, 1);
+        assert_eq!(post_removes.add(empty, 1, Bytes::new()), Ok(()));
     }
 }

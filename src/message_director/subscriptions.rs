@@ -220,7 +220,6 @@ impl Subscriptions {
                 last_ones.push(channel);
             }
         }
-        last_ones.sort_unstable(); // Nothing may depend on the order of a hash table.
         self.drop_range(participant, first, last, last_ones, &mut changes);
         changes
     }
