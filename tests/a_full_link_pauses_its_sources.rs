@@ -9,7 +9,7 @@ mod counted;
 use cluster::Node;
 use counted::counted;
 use donet::wire::{Encoder, MessageType, message_type as t, next_frame};
-use donet_perf::daemon::{Daemon, HANG_GUARD, numbers};
+use donet_perf::daemon::{Daemon, numbers};
 use donet_perf::internal::Internal;
 use donet_perf::message::Payload;
 use donet_perf::peer::Hub;
@@ -33,7 +33,7 @@ const SOURCES: u32 = 3;
 /// Of each source: together four times what may wait for a link.
 const NOTES: u32 = 48_000;
 /// Of clients that are paused for longer.
-const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(4);
+const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(6);
 const _: () = assert!(SOURCES as u64 * NOTES as u64 * 1000 > 4 * LIMIT);
 
 fn director(upstream: Option<SocketAddr>, more: &str) -> String {
@@ -77,7 +77,7 @@ fn sink(address: SocketAddr, sources: u32, notes: u32) -> std::io::Result<JoinHa
     while stream.peek(&mut [0; 1]).is_err() {
         asker.write_all(&Encoder::internal(&[SINK], 1, MessageType(4322)).finish().unwrap())?;
     }
-    stream.set_read_timeout(Some(8 * HANG_GUARD))?;
+    stream.set_read_timeout(Some(2 * wait::PATIENCE))?;
     Ok(thread::spawn(move || {
         let mut next = vec![0; sources as usize];
         let mut bytes = Vec::new();
@@ -177,7 +177,7 @@ fn a_short_stall_upstream_pauses_the_sources_and_loses_nothing() -> Result<(), F
             source.join().expect("sent")?;
         }
         // The client is still there: an AI of the root reaches it.
-        let hub = Hub::new(HANG_GUARD)?;
+        let hub = Hub::new(wait::PATIENCE)?;
         let ai = Internal::connect(&hub, "the AI", root.director(), 70_000)?;
         let nested = Encoder::client(MessageType(40_000)).u32(5).finish().unwrap();
         for channel in 1_000_000..1_001_000_u64 {
@@ -197,7 +197,6 @@ fn a_short_stall_upstream_pauses_the_sources_and_loses_nothing() -> Result<(), F
 }
 
 #[test]
-
 fn a_long_stall_upstream_ends_the_link_and_the_daemon_or_not_as_configured() -> Result<(), Failure> {
     let stall = "link_stall_timeout_ms = 700\n";
     let root = Node::start(2, &director(None, ""))?;
@@ -206,7 +205,7 @@ fn a_long_stall_upstream_ends_the_link_and_the_daemon_or_not_as_configured() -> 
     signal(&root.daemon, Signal::STOP);
     let sent = Arc::new(AtomicU64::new(0));
     let sources = [fragile.director(), lasting.director()].map(|address| source(address, 0, NOTES, sent.clone()));
-    assert_eq!(fragile.daemon.wait_for_end(4 * HANG_GUARD)?.code(), Some(1));
+    assert_eq!(fragile.daemon.wait_for_end(wait::PATIENCE)?.code(), Some(1));
     assert!(fragile.daemon.log().contains("for link_stall_timeout_ms (write_timeout)"), "{}", fragile.daemon.log());
     lasting.daemon.until_logged(
         "upstream link lost: it has not read what it is sent for link_stall_timeout_ms (write_timeout)",
@@ -215,10 +214,9 @@ fn a_long_stall_upstream_ends_the_link_and_the_daemon_or_not_as_configured() -> 
     assert!(first.join().expect("no panic").is_err(), "its daemon has ended");
     second.join().expect("no panic")?;
     signal(&root.daemon, Signal::CONT);
-    let hub = Hub::new(HANG_GUARD)?;
+    let hub = Hub::new(wait::PATIENCE)?;
     let listener = Internal::connect(&hub, "the listener", root.director(), SINK + 1)?;
     let link = Internal::connect(&hub, "the link", lasting.director(), 70_000)?;
-    lasting.daemon.until_logged("upstream link established")?;
     link.until_heard(&listener, SINK + 1)?;
     lasting.daemon.stop()?;
     root.daemon.stop()
@@ -227,9 +225,9 @@ fn a_long_stall_upstream_ends_the_link_and_the_daemon_or_not_as_configured() -> 
 #[test]
 fn a_stalled_daemon_below_is_dropped_and_the_others_go_on() -> Result<(), Failure> {
     for shards in [1, 2, 4] {
-        let root = Node::start(shards, &director(None, "link_stall_timeout_ms = 700\n"))?;
+        let root = Node::start(shards, &director(None, "link_stall_timeout_ms = 5000\n"))?;
         let mut leaf = Node::start(shards, &director(Some(root.director()), ""))?;
-        let hub = Hub::new(HANG_GUARD)?;
+        let hub = Hub::new(wait::PATIENCE)?;
         let below = Internal::connect(&hub, "a subscriber below", leaf.director(), SINK)?;
         let speaker = Internal::connect(&hub, "a speaker", root.director(), 70_000)?;
         speaker.until_heard(&below, SINK)?;
@@ -243,7 +241,7 @@ fn a_stalled_daemon_below_is_dropped_and_the_others_go_on() -> Result<(), Failur
         source.join().expect("no panic")?;
         all.join().expect("every note in order")?;
         signal(&leaf.daemon, Signal::CONT);
-        assert_eq!(leaf.daemon.wait_for_end(HANG_GUARD)?.code(), Some(1));
+        assert_eq!(leaf.daemon.wait_for_end(wait::PATIENCE)?.code(), Some(1));
         root.daemon.stop()?;
     }
     Ok(())

@@ -9,11 +9,10 @@ mod counted;
 use cluster::Node;
 use counted::counted;
 use donet::wire::MessageType;
-use donet_perf::Failure;
-use donet_perf::daemon::HANG_GUARD;
 use donet_perf::internal::Internal;
 use donet_perf::message::Payload;
 use donet_perf::peer::Hub;
+use donet_perf::{Failure, wait};
 
 const NOTE: MessageType = MessageType(4321);
 const DIRECTOR: &str = "[services.message_director]\nbind = \"127.0.0.1:0\"\n";
@@ -27,7 +26,7 @@ fn prove(link: &Internal, listener: &Internal, number: u32) -> Result<(), Failur
 #[test]
 fn links_are_spread_over_the_executors_by_how_many_each_has() -> Result<(), Failure> {
     let node = Node::start(4, DIRECTOR)?;
-    let hub = Hub::new(HANG_GUARD)?;
+    let hub = Hub::new(wait::PATIENCE)?;
     let listener = Internal::connect(&hub, "the listener", node.director(), 70_000)?;
     let mut links = Vec::new();
     for number in 0..11 {
@@ -65,7 +64,7 @@ fn many_frames_cost_few_reads_and_one_send_a_turn() -> Result<(), Failure> {
     const FRAMES: u32 = 20_000;
     for shards in [1, 2] {
         let node = Node::start(shards, DIRECTOR)?;
-        let hub = Hub::new(HANG_GUARD)?;
+        let hub = Hub::new(wait::PATIENCE)?;
         let listener = Internal::connect(&hub, "the listener", node.director(), 70_000)?;
         let speaker = Internal::connect(&hub, "the speaker", node.director(), 70_001)?;
         speaker.until_heard(&listener, 70_000)?;
@@ -89,7 +88,7 @@ fn many_frames_cost_few_reads_and_one_send_a_turn() -> Result<(), Failure> {
 fn peers_that_are_not_on_the_allow_list_are_turned_away() -> Result<(), Failure> {
     for (allow, is_let_in) in [("10.0.0.0/8", false), ("127.0.0.0/8", true), ("127.0.0.1", true), ("::/0", false)] {
         let node = Node::start(2, &format!("{DIRECTOR}allow = [\"{allow}\"]\n"))?;
-        let hub = Hub::new(HANG_GUARD)?;
+        let hub = Hub::new(wait::PATIENCE)?;
         let link = Internal::connect(&hub, "a link", node.director(), 70_000)?;
         if is_let_in {
             let other = Internal::connect(&hub, "another", node.director(), 70_001)?;

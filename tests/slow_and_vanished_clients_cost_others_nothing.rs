@@ -220,7 +220,7 @@ for client in clients:
 fn clients_that_have_vanished_without_a_word_are_noticed_and_cost_others_nothing() -> Result<(), Failure> {
     const TEST: &str = "clients_that_have_vanished_without_a_word_are_noticed_and_cost_others_nothing";
     const COUNT: u64 = 100;
-    let stage = Stage::open(2, "heartbeat_timeout_ms = 8000")?;
+    let stage = Stage::open(2, "heartbeat_timeout_ms = 15000")?;
     let address = stage.daemon.address("client_agent")?;
     let hello: String = stage.hello().iter().map(|byte| format!("{byte:02x}")).collect();
     let arguments = [address.ip().to_string(), address.port().to_string(), COUNT.to_string(), hello];

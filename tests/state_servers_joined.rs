@@ -6,12 +6,12 @@ mod cluster;
 
 use cluster::Node;
 use donet::wire::{MessageType, message_type as t};
-use donet_perf::Failure;
 use donet_perf::contract::Names;
-use donet_perf::daemon::{EXAMPLE_DC, HANG_GUARD};
+use donet_perf::daemon::EXAMPLE_DC;
 use donet_perf::internal::Internal;
 use donet_perf::message::{Message, Payload};
 use donet_perf::peer::Hub;
+use donet_perf::{Failure, wait};
 use std::collections::BTreeSet;
 
 const UPPER: u64 = 102_000;
@@ -54,7 +54,7 @@ fn a_parent_and_its_children_are_one_world_on_two_daemons() -> Result<(), Failur
         let upper = Node::start(shards, &format!("{director}{}", role(UPPER)))?;
         let joined = format!("{director}upstream = \"{}\"\n{}", upper.director(), role(LOWER));
         let lower = Node::start(shards, &joined)?;
-        let hub = Hub::new(HANG_GUARD)?;
+        let hub = Hub::new(wait::PATIENCE)?;
         let watcher = Internal::connect(&hub, "the watcher", upper.director(), 70_000)?;
         let keeper = Internal::connect(&hub, "the keeper", lower.director(), 70_001)?;
         watcher.subscribe(AI);

@@ -4,7 +4,7 @@
 //! drop, whatever happened before. It never touches a daemon that it did not start.
 
 use crate::failure::{Failure, ensure};
-use crate::wait;
+use crate::wait::{self, PATIENCE};
 use rustix::process::{Pid, Signal, kill_process};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -17,8 +17,6 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long a start or an end may take before it counts as hanging.
-pub const HANG_GUARD: Duration = Duration::from_secs(30);
 /// Bytes of the log's end that a failure quotes.
 const QUOTED_LOG_BYTES: usize = 4000;
 
@@ -294,7 +292,7 @@ impl Daemon {
     /// # Errors
     /// When the process ends before, or says nothing for too long.
     pub fn wait_until_ready(&mut self) -> Result<(), Failure> {
-        let deadline = Instant::now() + HANG_GUARD;
+        let deadline = Instant::now() + PATIENCE;
         loop {
             match self.output.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
                 Ok(line) => {
@@ -317,7 +315,7 @@ impl Daemon {
                     return Err(self.failure(&format!("the daemon ended with {status} before it was ready")));
                 }
                 Err(RecvTimeoutError::Timeout) => {
-                    return Err(self.failure(&format!("the daemon was not ready within {HANG_GUARD:?}")));
+                    return Err(self.failure(&format!("the daemon was not ready within {PATIENCE:?}")));
                 }
             }
         }
@@ -400,7 +398,7 @@ impl Daemon {
     /// When it hangs or says that something went wrong.
     pub fn stop(mut self) -> Result<(), Failure> {
         self.signal(Signal::TERM)?;
-        let status = self.wait_for_end(HANG_GUARD)?;
+        let status = self.wait_for_end(PATIENCE)?;
         ensure(status.code() == Some(0), || {
             self.failure(&format!("the daemon ended with {status} after SIGTERM")).to_string()
         })
@@ -413,7 +411,7 @@ impl Daemon {
     pub fn kill(mut self) -> Result<(), Failure> {
         use std::os::unix::process::ExitStatusExt;
         self.child.kill()?;
-        let status = self.wait_for_end(HANG_GUARD)?;
+        let status = self.wait_for_end(PATIENCE)?;
         ensure(status.signal() == Some(Signal::KILL.as_raw()), || {
             self.failure(&format!("the daemon had ended with {status} before it was killed")).to_string()
         })

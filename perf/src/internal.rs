@@ -77,10 +77,10 @@ impl Internal {
     }
 
     /// Speaks on a channel until another link hears it: its subscription is in effect all the way between the two. The
-    /// listener has heard all of it when this returns.
+    /// listener has heard all of it when this returns; what else it hears meanwhile is passed over.
     ///
     /// # Errors
-    /// When the listener never hears, or hears something else.
+    /// When the listener never hears.
     pub fn until_heard(&self, listener: &Internal, channel: Channel) -> Result<(), Failure> {
         const PROBE: MessageType = MessageType(60_999);
         const LAST: &[u8] = b"last";
@@ -88,7 +88,7 @@ impl Internal {
         wait::until(&what, || {
             self.publish(&[channel], PROBE, b"");
             self.flush()?;
-            Ok(listener.try_next()?.is_some())
+            Ok(listener.try_next()?.is_some_and(|message| message.is(PROBE)))
         })?;
         self.publish(&[channel], PROBE, LAST);
         listener.until("the last probe", |message| message.payload() == LAST).map(|_| ())

@@ -79,7 +79,8 @@ impl Players {
         let agent =
             target.client_agent.ok_or_else(|| Failure::new("players need a server that this program starts"))?;
         let (mut network, cast) = (Network::new()?, Cast::new()?);
-        let mut run = Run { crowd: Crowd::new(self, cast, agent), strangers: Strangers::new(agent, self.strangers) };
+        let strangers = Strangers::new(agent, self.strangers, cast.hello());
+        let mut run = Run { crowd: Crowd::new(self, cast, agent), strangers };
         run.crowd.connect_ai(&mut network, target.address)?;
         run.turns(&mut network, "the AI's link", |run, _| Ok(run.crowd.ai_is_ready()))?;
 

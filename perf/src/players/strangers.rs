@@ -1,6 +1,5 @@
 //! Connections that come and break off at once: before a word, within a frame, after a hello, after garbage.
 
-use super::cast::Cast;
 use crate::failure::Failure;
 use crate::net::{Input, Key, Network};
 use crate::report::Report;
@@ -24,8 +23,8 @@ pub(super) struct Strangers {
 }
 
 impl Strangers {
-    pub(super) fn new(agent: SocketAddr, per_second: f64) -> Self {
-        let hello = Cast::new().map(|cast| cast.hello()).unwrap_or_default();
+    /// `hello` is what some of them say.
+    pub(super) fn new(agent: SocketAddr, per_second: f64, hello: Vec<u8>) -> Self {
         Self { agent, per_second, begin: None, come: 0, connected: 0, refused: 0, open: HashSet::new(), hello }
     }
 
