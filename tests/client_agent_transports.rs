@@ -25,10 +25,6 @@ fn openssl(folder: &Path, arguments: &[&str]) {
     assert!(output.status.success(), "openssl {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-fn has(program: &str, argument: &str) -> bool {
-    Command::new(program).arg(argument).output().is_ok_and(|output| output.status.success())
-}
-
 /// `ca.crt`, and for each name `NAME.crt` and `NAME.key`, signed by it, for localhost.
 fn make_certificates(folder: &Path, names: &[&str]) {
     let key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];
@@ -134,7 +130,7 @@ fn play_through(mut child: Running) {
 
 #[test]
 fn openssl_plays_over_tls_with_both_versions() -> Result<(), Failure> {
-    if !has("openssl", "version") {
+    if !support::has("openssl", "version") {
         support::skip("openssl_plays_over_tls_with_both_versions", "openssl");
         return Ok(());
     }
@@ -155,7 +151,7 @@ fn openssl_plays_over_tls_with_both_versions() -> Result<(), Failure> {
 
 #[test]
 fn with_an_authority_only_its_clients_get_in() -> Result<(), Failure> {
-    if !has("openssl", "version") {
+    if !support::has("openssl", "version") {
         support::skip("with_an_authority_only_its_clients_get_in", "openssl");
         return Ok(());
     }
@@ -190,7 +186,7 @@ fn shown_subject(folder: &Path, address: SocketAddr) -> String {
 
 #[test]
 fn a_hangup_brings_new_certificates_and_bad_ones_change_nothing() -> Result<(), Failure> {
-    if !has("openssl", "version") {
+    if !support::has("openssl", "version") {
         support::skip("a_hangup_brings_new_certificates_and_bad_ones_change_nothing", "openssl");
         return Ok(());
     }
@@ -296,7 +292,7 @@ fn play_websocket(python: &Path, url: &str, folder: &Path) {
 
 #[test]
 fn a_websocket_library_plays_with_and_without_tls() -> Result<(), Failure> {
-    let Some(python) = python().filter(|_| has("openssl", "version")) else {
+    let Some(python) = python().filter(|_| support::has("openssl", "version")) else {
         support::skip("a_websocket_library_plays_with_and_without_tls", "Python with websockets, or openssl");
         return Ok(());
     };
@@ -323,7 +319,7 @@ fn free_port() -> u16 {
 
 #[test]
 fn haproxy_tells_who_the_client_is_with_both_versions_and_ends_tls() -> Result<(), Failure> {
-    if !(has("haproxy", "-v") && has("openssl", "version")) {
+    if !(support::has("haproxy", "-v") && support::has("openssl", "version")) {
         support::skip("haproxy_tells_who_the_client_is_with_both_versions_and_ends_tls", "haproxy or openssl");
         return Ok(());
     }
@@ -409,7 +405,7 @@ fn who_is_slow_at_any_stage_is_let_go_and_costs_others_nothing() -> Result<(), F
     slow("transport = \"websocket\"", "", b"GET / HTTP/1.1\r\n", "handshake_timeout")?;
     slow("", "[services.client_agent.limits]\nhello_timeout_ms = 300\n", &[9, 0, 1], "hello_timeout")?;
     slow("", "[services.client_agent.limits]\nidle_timeout_ms = 300\n", &[], "idle")?;
-    if has("openssl", "version") {
+    if support::has("openssl", "version") {
         slow("", TLS, &[0x16, 3, 1], "handshake_timeout")?;
     }
     // Logged in half: a hello, and then nothing but heartbeats.

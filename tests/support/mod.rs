@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 use std::path::PathBuf;
+use std::process::Command;
 
 /// Notes that `test` did not run for want of `program`. `make test` lists these by name: it reads the file that the
 /// environment variable `DONET_SKIPPED` names, one line for each.
@@ -12,6 +13,12 @@ pub fn skip(test: &str, program: &str) {
         let file = std::fs::OpenOptions::new().append(true).create(true).open(path);
         file.and_then(|mut file| file.write_all(line.as_bytes())).expect("the list of skipped tests can be written");
     }
+}
+
+/// Whether a real program is there: it ends well with this argument.
+#[allow(dead_code, reason = "not every test needs it")]
+pub fn has(program: &str, argument: &str) -> bool {
+    Command::new(program).arg(argument).output().is_ok_and(|output| output.status.success())
 }
 
 /// What `make test-deps` puts into the target directory under that name, if it did.
