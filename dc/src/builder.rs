@@ -8,9 +8,8 @@ use crate::keywords::Keywords;
 use crate::names::Symbol;
 use crate::number_hasher::{BuildNumberHasher, NumberMap, NumberSet};
 use crate::source::Span;
-use crate::types::{Parameter, RecordType, Shape, TypeId, Types};
-use hashbrown::{HashMap, HashSet};
-use std::sync::Arc;
+use crate::stretch::Stretch;
+use crate::types::{Packed, Parameter, RecordType, Shape, TypeId, Types};
 
 /// What a field is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -28,7 +27,7 @@ pub enum FieldKind {
 pub(crate) struct KeywordList {
     pub meaning: Keywords,
     /// In the order of first mention.
-    pub names: Vec<Arc<str>>,
+    pub names: Vec<Symbol>,
     pub hashed: HashedKeywords,
 }
 
@@ -36,24 +35,30 @@ pub(crate) struct KeywordList {
 pub(crate) enum HashedKeywords {
     Bits(u16),
     /// Sorted by bytes.
-    Names(Vec<Arc<str>>),
+    Names(Vec<Symbol>),
 }
 
+/// A list of [`KeywordList`]s, by place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct KeywordsId(pub u32);
+
+#[derive(Clone, Copy)]
 pub(crate) struct FieldEntry {
-    pub symbol: Option<Symbol>,
-    pub name: Arc<str>,
+    /// Empty for a member without a name.
+    pub name: Symbol,
     pub number: Option<u16>,
     pub kind: FieldKind,
     pub ty: TypeId,
-    pub default: Option<Arc<[u8]>>,
-    pub keywords: Arc<KeywordList>,
-    pub parts: Vec<u32>,
+    pub default: Option<Packed>,
+    pub keywords: KeywordsId,
+    /// Of a molecule, in [`Builder::parts`].
+    pub parts: Stretch,
     pub span: Span,
 }
 
 pub(crate) struct ClassEntry {
-    pub symbol: Option<Symbol>,
-    pub name: Arc<str>,
+    /// Empty for a class without a name.
+    pub name: Symbol,
     pub is_struct: bool,
     pub bases: Vec<u32>,
     /// Not the constructor.
@@ -93,24 +98,48 @@ pub(crate) struct Builder {
     pub types: Types,
     pub classes: Vec<ClassEntry>,
     pub fields: Vec<FieldEntry>,
+    /// Fields that molecules are made of.
+    pub parts: Vec<u32>,
     /// The fields that each class declares itself, by its place and their name. Not the constructor.
     pub own_names: NumberMap<(u32, Symbol), u32>,
     /// File-level classes and structs in the order of their closing braces.
     pub class_list: Vec<u32>,
-    pub things: HashMap<Symbol, (Thing, Span)>,
-    pub typedefs: HashMap<Symbol, Typedef>,
+    pub things: NumberMap<Symbol, (Thing, Span)>,
+    pub typedefs: NumberMap<Symbol, Typedef>,
     pub unnamed_typedef: Option<Span>,
-    pub typedef_names: Vec<(Arc<str>, TypeId)>,
+    pub typedef_names: Vec<Symbol>,
     /// Declared, historical ones too.
-    pub keyword_set: HashSet<Symbol>,
+    pub declared_keywords: NumberSet<Symbol>,
     /// Declared or used, in order of first mention.
-    pub known_keywords: Vec<(Symbol, Arc<str>)>,
+    pub known_keywords: Vec<Symbol>,
     /// Historical keywords that are among them, as bits.
     pub known_historical: u16,
+    pub keyword_lists: Vec<KeywordList>,
     pub imports: Vec<Import>,
     pub numbers_used: usize,
     pub inherited_total: usize,
-    pub empty_name: Arc<str>,
+    marks: Marks,
+}
+
+/// A set of symbols that is emptied by counting on.
+#[derive(Default)]
+struct Marks {
+    /// By symbol: in which use of the set it was added last.
+    of: Vec<u32>,
+    current: u32,
+}
+
+impl Marks {
+    fn clear(&mut self, symbols: usize) {
+        self.of.resize(symbols, 0);
+        self.current += 1;
+    }
+
+    /// Whether it was not there before.
+    fn insert(&mut self, symbol: Symbol) -> bool {
+        let mark = &mut self.of[symbol.0 as usize];
+        std::mem::replace(mark, self.current) != self.current
+    }
 }
 
 impl Builder {
@@ -118,22 +147,28 @@ impl Builder {
     pub fn new(capacity: usize) -> Self {
         Builder {
             types: Types::new(capacity),
-            classes: Vec::new(),
+            classes: Vec::with_capacity(capacity / 8),
             fields: Vec::with_capacity(capacity),
+            parts: Vec::new(),
             own_names: NumberMap::with_capacity_and_hasher(capacity, BuildNumberHasher::default()),
-            class_list: Vec::new(),
-            things: HashMap::new(),
-            typedefs: HashMap::new(),
+            class_list: Vec::with_capacity(capacity / 8),
+            things: NumberMap::default(),
+            typedefs: NumberMap::default(),
             unnamed_typedef: None,
             typedef_names: Vec::new(),
-            keyword_set: HashSet::new(),
+            declared_keywords: NumberSet::default(),
             known_keywords: Vec::new(),
             known_historical: 0,
+            keyword_lists: Vec::new(),
             imports: Vec::new(),
             numbers_used: 0,
             inherited_total: 0,
-            empty_name: Arc::from(""),
+            marks: Marks::default(),
         }
+    }
+
+    pub fn keywords(&self, id: KeywordsId) -> &KeywordList {
+        &self.keyword_lists[id.0 as usize]
     }
 
     /// The number that the next field of a class takes, if fields of that class have any.
@@ -189,25 +224,22 @@ impl Builder {
         list
     }
 
-    fn virtual_list(&self, class: u32, sort: bool) -> Vec<u32> {
+    fn virtual_list(&mut self, class: u32, sort: bool) -> Vec<u32> {
         let entry = &self.classes[class as usize];
         if entry.bases.is_empty() {
             return entry.own.clone();
         }
         let most: usize = entry.bases.iter().map(|base| self.classes[*base as usize].inherited.len()).sum();
         let mut list = Vec::with_capacity(most + entry.own.len());
-        let mut names = NumberSet::default();
-        // The list of one base has no name twice.
-        let several = entry.bases.len() > 1;
+        // An own field takes the place of all of its name, so the inherited ones never enter the list.
+        self.marks.clear(self.types.names.len());
+        for field in &entry.own {
+            self.marks.insert(self.fields[*field as usize].name);
+        }
         for base in &entry.bases {
             for field in &self.classes[*base as usize].inherited {
-                let keep = match self.fields[*field as usize].symbol {
-                    // An own field of that name takes the place, so the inherited one never enters the list.
-                    Some(symbol) => {
-                        !self.own_names.contains_key(&(class, symbol)) && (!several || names.insert(symbol))
-                    }
-                    None => !sort,
-                };
+                let name = self.fields[*field as usize].name;
+                let keep = if name.is_empty() { !sort } else { self.marks.insert(name) };
                 if keep {
                     list.push(*field);
                 }
@@ -230,9 +262,9 @@ impl Builder {
         let members = fields
             .map(|index| &self.fields[*index as usize])
             .filter(|field| field.kind != FieldKind::Molecular)
-            .map(|field| Parameter { name: field.name.clone(), ty: field.ty, default: field.default.clone() })
-            .collect();
-        let name = Some(entry.name.clone());
+            .map(|field| Parameter { name: field.name, ty: field.ty, default: field.default });
+        let members = self.types.add_members(members);
+        let name = entry.name;
         let ty = self.types.add(Shape::Record(RecordType { class: Some(class), name, members }));
         self.classes[class as usize].ty = Some(ty);
         ty

@@ -5,7 +5,8 @@
 //! takes at least one byte: work is bounded by bytes times nesting, whatever the type.
 
 use crate::simple::{Simple, SimpleType};
-use crate::types::{ArrayType, Parameter, Shape, SwitchType, TypeId, Types};
+use crate::stretch::Stretch;
+use crate::types::{ArrayType, Members, Shape, SwitchType, TypeId, Types};
 use crate::value_error::TextPolicy;
 use crate::walk::little_endian;
 use hashbrown::HashMap;
@@ -52,9 +53,11 @@ pub(crate) enum Step {
         is_string: bool,
         lengths: Lengths,
     },
-    Array(Arc<ArrayStep>),
-    Record(Arc<[Step]>),
-    Switch(Arc<SwitchStep>),
+    /// The array step of that place.
+    Array(u32),
+    Record(Steps),
+    /// The switch step of that place.
+    Switch(u32),
     /// Nothing satisfies it.
     Never,
 }
@@ -85,28 +88,41 @@ impl Lengths {
     }
 }
 
+/// The steps of a type, in [`Checks`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Steps(Stretch);
+
+/// The steps of all types of a contract.
+#[derive(Default)]
+pub(crate) struct Checks {
+    steps: Vec<Step>,
+    arrays: Vec<ArrayStep>,
+    switches: Vec<SwitchStep>,
+}
+
 #[derive(Debug)]
-pub(crate) struct ArrayStep {
+struct ArrayStep {
     counted: bool,
     counts: Lengths,
     /// Elements of an array that carries no count.
     fixed_count: u32,
-    element: Arc<[Step]>,
+    element: Steps,
     /// Bytes of an element that any bytes satisfy.
     plain_size: Option<u32>,
 }
 
 #[derive(Debug)]
-pub(crate) struct SwitchStep {
-    key: Arc<[Step]>,
-    cases: HashMap<Box<[u8]>, Arc<[Step]>>,
-    default: Option<Arc<[Step]>>,
+struct SwitchStep {
+    key: Steps,
+    cases: HashMap<Box<[u8]>, Steps>,
+    default: Option<Steps>,
 }
 
 /// Compiles types, each once.
 pub(crate) struct Compiler<'a> {
     types: &'a Types,
-    done: Vec<Option<Arc<[Step]>>>,
+    checks: Checks,
+    done: Vec<Option<Steps>>,
     /// Steps of the types around the one that is being compiled, the innermost last.
     steps: Vec<Step>,
     /// Where the steps of the innermost type begin: it melts into nothing before.
@@ -115,23 +131,28 @@ pub(crate) struct Compiler<'a> {
 
 impl<'a> Compiler<'a> {
     pub fn new(types: &'a Types) -> Self {
-        Compiler { types, done: vec![None; types.len()], steps: Vec::new(), first: 0 }
+        let checks = Checks { steps: Vec::with_capacity(types.len()), ..Checks::default() };
+        Compiler { types, checks, done: vec![None; types.len()], steps: Vec::new(), first: 0 }
     }
 
-    pub fn compile(&mut self, id: TypeId) -> Arc<[Step]> {
-        if let Some(done) = &self.done[id.0 as usize] {
-            return done.clone();
+    pub fn finish(self) -> Checks {
+        self.checks
+    }
+
+    pub fn compile(&mut self, id: TypeId) -> Steps {
+        if let Some(done) = self.done[id.0 as usize] {
+            return done;
         }
         let steps = self.list(|compiler| compiler.add(id));
-        self.done[id.0 as usize] = Some(steps.clone());
+        self.done[id.0 as usize] = Some(steps);
         steps
     }
 
     /// What `add` adds, as a list of its own.
-    fn list(&mut self, add: impl FnOnce(&mut Self)) -> Arc<[Step]> {
+    fn list(&mut self, add: impl FnOnce(&mut Self)) -> Steps {
         let outer = std::mem::replace(&mut self.first, self.steps.len());
         add(self);
-        let steps = self.steps.drain(self.first..).collect();
+        let steps = Steps(Stretch::append(&mut self.checks.steps, self.steps.drain(self.first..)));
         self.first = outer;
         steps
     }
@@ -140,30 +161,35 @@ impl<'a> Compiler<'a> {
         let types = self.types;
         match types.shape(id) {
             Shape::Invalid => self.step(Step::Never),
-            Shape::Simple(simple) => {
-                if let Some(step) = simple_step(simple) {
+            Shape::Simple(simple) if simple.simple.is_text() => {
+                if let Some(step) = text_step(simple) {
                     self.step(step);
                 }
             }
+            Shape::Simple(simple) => match simple.simple.number_size() {
+                Some(size) => self.step(number_step(simple, size)),
+                None => self.add_legacy(simple.simple),
+            },
             Shape::Array(array) => self.add_array(array),
-            Shape::Record(record) => self.add_members(&record.members),
+            Shape::Record(record) => self.add_members(record.members),
             Shape::Switch(switch) => self.add_switch(switch),
         }
     }
 
-    fn add_members(&mut self, members: &[Parameter]) {
-        for member in members {
-            if let Shape::Simple(_) = self.types.shape(member.ty) {
+    fn add_members(&mut self, members: Members) {
+        let types = self.types;
+        for member in types.members(members) {
+            if let Shape::Simple(_) = types.shape(member.ty) {
                 self.add(member.ty);
                 continue;
             }
             let part = self.compile(member.ty);
-            if part.len() > INLINE_STEPS_MAX {
+            if part.0.len() > INLINE_STEPS_MAX {
                 self.step(Step::Record(part));
                 continue;
             }
-            for step in part.iter() {
-                self.step(step.clone());
+            for index in 0..part.0.len() {
+                self.step(part.0.of(&self.checks.steps)[index].clone());
             }
         }
     }
@@ -182,9 +208,9 @@ impl<'a> Compiler<'a> {
 
     fn add_array(&mut self, array: &ArrayType) {
         let element = self.compile(array.element);
-        let plain_size = match element[..] {
+        let plain_size = match element.0.of(&self.checks.steps) {
             [] => Some(0),
-            [Step::Skip(size)] => Some(size),
+            [Step::Skip(size)] => Some(*size),
             _ => None,
         };
         if !array.counted {
@@ -197,18 +223,35 @@ impl<'a> Compiler<'a> {
                 None => {}
             }
         }
-        self.step(Step::Array(Arc::new(ArrayStep {
+        self.array_step(ArrayStep {
             counted: array.counted,
             counts: Lengths::new(&array.counts),
             fixed_count: array.least_count(),
             element,
             plain_size,
-        })));
+        });
+    }
+
+    fn array_step(&mut self, array: ArrayStep) {
+        self.step(Step::Array(self.checks.arrays.len() as u32));
+        self.checks.arrays.push(array);
+    }
+
+    /// The elements of a legacy array take any value.
+    fn add_legacy(&mut self, word: Simple) {
+        let element_size = word.legacy_element().and_then(Simple::number_size).unwrap_or(5) as u32;
+        self.array_step(ArrayStep {
+            counted: true,
+            counts: Lengths::Any,
+            fixed_count: 0,
+            element: Steps(Stretch::default()),
+            plain_size: Some(element_size),
+        });
     }
 
     fn add_switch(&mut self, switch: &SwitchType) {
         let key = self.compile(switch.key.ty);
-        if key.is_empty() {
+        if key.0.len() == 0 {
             // A key of no bytes is always the same key.
             match switch.members(&[]) {
                 Some(members) => self.add_members(members),
@@ -216,34 +259,20 @@ impl<'a> Compiler<'a> {
             }
             return;
         }
-        let mut compile = |members: &[Parameter]| self.list(|compiler| compiler.add_members(members));
-        let cases = switch.cases.iter().map(|case| (case.value.clone(), compile(&case.members))).collect();
-        let default = switch.default.as_deref().map(&mut compile);
-        self.step(Step::Switch(Arc::new(SwitchStep { key, cases, default })));
+        let mut compile = |members: Members| self.list(|compiler| compiler.add_members(members));
+        let cases = switch.cases.iter().map(|case| (case.value.clone(), compile(case.members))).collect();
+        let default = switch.default.map(&mut compile);
+        self.step(Step::Switch(self.checks.switches.len() as u32));
+        self.checks.switches.push(SwitchStep { key, cases, default });
     }
 }
 
-/// None for what takes no bytes.
-fn simple_step(simple: &SimpleType) -> Option<Step> {
-    if simple.simple.is_text() {
-        return text_step(simple);
-    }
-    let Some(size) = simple.simple.number_size() else {
-        // The elements of a legacy array take any value.
-        let element_size = simple.simple.legacy_element().and_then(Simple::number_size).unwrap_or(5) as u32;
-        return Some(Step::Array(Arc::new(ArrayStep {
-            counted: true,
-            counts: Lengths::Any,
-            fixed_count: 0,
-            element: Arc::new([Step::Skip(element_size)]),
-            plain_size: Some(element_size),
-        })));
-    };
+fn number_step(simple: &SimpleType, size: usize) -> Step {
     if simple.simple == Simple::Float64 {
-        return Some(match &simple.real_ranges[..] {
+        return match &simple.real_ranges[..] {
             [] => Step::Skip(8),
             ranges => Step::Real { ranges: ranges.into() },
-        });
+        };
     }
     let (least, greatest) = simple.simple.limits();
     // A bound beyond the type comes from a divisor after its range.
@@ -251,7 +280,7 @@ fn simple_step(simple: &SimpleType) -> Option<Step> {
         let (low, high) = ((*low).max(least), (*high).min(greatest));
         (low <= high).then(|| (low as u64, (high - low) as u64))
     };
-    Some(match &simple.ranges[..] {
+    match &simple.ranges[..] {
         [] => Step::Skip(size as u32),
         [range] => match (stored(range), size) {
             (None, _) => Step::Never,
@@ -261,9 +290,10 @@ fn simple_step(simple: &SimpleType) -> Option<Step> {
             (Some((low, span)), _) => Step::Long { low, span },
         },
         ranges => Step::WithinAny { size: size as u8, ranges: ranges.iter().filter_map(stored).collect() },
-    })
+    }
 }
 
+/// None for what takes no bytes.
 fn text_step(simple: &SimpleType) -> Option<Step> {
     let is_string = simple.simple == Simple::String;
     match simple.fixed_length() {
@@ -315,84 +345,128 @@ impl Rules for LengthOnly {
     }
 }
 
-/// What is left after the value that the bytes start with, or nothing if they start with none.
-#[inline]
-pub(crate) fn run<'a, R: Rules>(steps: &[Step], bytes: &'a [u8], rules: R) -> Option<&'a [u8]> {
-    let mut rest = bytes;
-    for step in steps {
-        rest = match step {
-            Step::Skip(length) => rest.get(*length as usize..)?,
-            Step::Byte { low, span } => {
-                let (value, after) = rest.split_first()?;
-                if R::CHECK && value.wrapping_sub(*low) > *span {
-                    return None;
+impl Checks {
+    /// What is left after the value that the bytes start with, or nothing if they start with none.
+    #[inline]
+    pub fn run<'a, R: Rules>(&self, steps: Steps, bytes: &'a [u8], rules: R) -> Option<&'a [u8]> {
+        let mut rest = bytes;
+        for step in steps.0.of(&self.steps) {
+            rest = match step {
+                Step::Skip(length) => rest.get(*length as usize..)?,
+                Step::Byte { low, span } => {
+                    let (value, after) = rest.split_first()?;
+                    if R::CHECK && value.wrapping_sub(*low) > *span {
+                        return None;
+                    }
+                    after
                 }
-                after
-            }
-            Step::Short { low, span } => {
-                let (value, after) = rest.split_first_chunk()?;
-                if R::CHECK && u16::from_le_bytes(*value).wrapping_sub(*low) > *span {
-                    return None;
+                Step::Short { low, span } => {
+                    let (value, after) = rest.split_first_chunk()?;
+                    if R::CHECK && u16::from_le_bytes(*value).wrapping_sub(*low) > *span {
+                        return None;
+                    }
+                    after
                 }
-                after
-            }
-            Step::Word { low, span } => {
-                let (value, after) = rest.split_first_chunk()?;
-                if R::CHECK && u32::from_le_bytes(*value).wrapping_sub(*low) > *span {
-                    return None;
+                Step::Word { low, span } => {
+                    let (value, after) = rest.split_first_chunk()?;
+                    if R::CHECK && u32::from_le_bytes(*value).wrapping_sub(*low) > *span {
+                        return None;
+                    }
+                    after
                 }
-                after
-            }
-            Step::Long { low, span } => {
-                let (value, after) = rest.split_first_chunk()?;
-                if R::CHECK && u64::from_le_bytes(*value).wrapping_sub(*low) > *span {
-                    return None;
+                Step::Long { low, span } => {
+                    let (value, after) = rest.split_first_chunk()?;
+                    if R::CHECK && u64::from_le_bytes(*value).wrapping_sub(*low) > *span {
+                        return None;
+                    }
+                    after
                 }
-                after
-            }
-            Step::WithinAny { size, ranges } => {
-                let (value, after) = rest.split_at_checked(usize::from(*size))?;
-                if R::CHECK && !within_any(value, ranges) {
-                    return None;
+                Step::WithinAny { size, ranges } => {
+                    let (value, after) = rest.split_at_checked(usize::from(*size))?;
+                    if R::CHECK && !within_any(value, ranges) {
+                        return None;
+                    }
+                    after
                 }
-                after
-            }
-            Step::Real { ranges } => {
-                let (value, after) = rest.split_first_chunk()?;
-                let value = f64::from_le_bytes(*value);
-                if R::CHECK && !ranges.iter().any(|(low, high)| *low <= value && value <= *high) {
-                    return None;
+                Step::Real { ranges } => {
+                    let (value, after) = rest.split_first_chunk()?;
+                    let value = f64::from_le_bytes(*value);
+                    if R::CHECK && !ranges.iter().any(|(low, high)| *low <= value && value <= *high) {
+                        return None;
+                    }
+                    after
                 }
-                after
-            }
-            Step::FixedString { length } => {
-                let (text, after) = rest.split_at_checked(*length as usize)?;
-                if R::CHECK && !rules.text(text) {
-                    return None;
+                Step::FixedString { length } => {
+                    let (text, after) = rest.split_at_checked(*length as usize)?;
+                    if R::CHECK && !rules.text(text) {
+                        return None;
+                    }
+                    after
                 }
-                after
-            }
-            Step::Text { wide, is_string, lengths } => {
-                let (length, after) = if *wide {
-                    let (length, after) = rest.split_first_chunk()?;
-                    (u32::from_le_bytes(*length) as usize, after)
-                } else {
-                    let (length, after) = rest.split_first_chunk()?;
-                    (usize::from(u16::from_le_bytes(*length)), after)
-                };
-                let (text, after) = after.split_at_checked(length)?;
-                if R::CHECK && !(lengths.allow(length) && (!*is_string || rules.text(text))) {
-                    return None;
+                Step::Text { wide, is_string, lengths } => {
+                    let (length, after) = if *wide {
+                        let (length, after) = rest.split_first_chunk()?;
+                        (u32::from_le_bytes(*length) as usize, after)
+                    } else {
+                        let (length, after) = rest.split_first_chunk()?;
+                        (usize::from(u16::from_le_bytes(*length)), after)
+                    };
+                    let (text, after) = after.split_at_checked(length)?;
+                    if R::CHECK && !(lengths.allow(length) && (!*is_string || rules.text(text))) {
+                        return None;
+                    }
+                    after
                 }
-                after
-            }
-            Step::Array(array) => run_array(array, rest, rules)?,
-            Step::Record(steps) => run(steps, rest, rules)?,
-            Step::Switch(switch) => run_switch(switch, rest, rules)?,
-            Step::Never => return None,
-        };
+                Step::Array(place) => self.run_array(&self.arrays[*place as usize], rest, rules)?,
+                Step::Record(steps) => self.run(*steps, rest, rules)?,
+                Step::Switch(place) => self.run_switch(&self.switches[*place as usize], rest, rules)?,
+                Step::Never => return None,
+            };
+        }
+        Some(rest)
     }
-    Some(rest)
+
+    #[inline(never)]
+    fn run_switch<'a, R: Rules>(&self, switch: &SwitchStep, bytes: &'a [u8], rules: R) -> Option<&'a [u8]> {
+        let rest = self.run(switch.key, bytes, rules)?;
+        let key = &bytes[..bytes.len() - rest.len()];
+        let members = switch.cases.get(key).or(switch.default.as_ref())?;
+        self.run(*members, rest, rules)
+    }
+
+    #[inline(never)]
+    fn run_array<'a, R: Rules>(&self, array: &ArrayStep, bytes: &'a [u8], rules: R) -> Option<&'a [u8]> {
+        if !array.counted {
+            let mut rest = bytes;
+            for _ in 0..array.fixed_count {
+                rest = self.run(array.element, rest, rules)?;
+            }
+            return Some(rest);
+        }
+        let (length, rest) = bytes.split_first_chunk()?;
+        let (elements, rest) = rest.split_at_checked(usize::from(u16::from_le_bytes(*length)))?;
+        if !R::CHECK {
+            return Some(rest);
+        }
+        let count = match array.plain_size {
+            Some(0) if !elements.is_empty() => return None,
+            Some(0) => 0,
+            Some(size) if !elements.len().is_multiple_of(size as usize) => return None,
+            Some(size) => elements.len() / size as usize,
+            None => self.count_elements(array, elements, rules)?,
+        };
+        array.counts.allow(count).then_some(rest)
+    }
+
+    fn count_elements<R: Rules>(&self, array: &ArrayStep, elements: &[u8], rules: R) -> Option<usize> {
+        let mut rest = elements;
+        let mut count = 0;
+        while !rest.is_empty() {
+            rest = self.run(array.element, rest, rules)?;
+            count += 1;
+        }
+        Some(count)
+    }
 }
 
 #[inline(never)]
@@ -400,46 +474,4 @@ fn within_any(value: &[u8], ranges: &[(u64, u64)]) -> bool {
     let unused = 64 - 8 * value.len() as u32;
     let value = little_endian(value);
     ranges.iter().any(|(low, span)| value.wrapping_sub(*low) << unused >> unused <= *span)
-}
-
-#[inline(never)]
-fn run_switch<'a, R: Rules>(switch: &SwitchStep, bytes: &'a [u8], rules: R) -> Option<&'a [u8]> {
-    let rest = run(&switch.key, bytes, rules)?;
-    let key = &bytes[..bytes.len() - rest.len()];
-    let members = switch.cases.get(key).or(switch.default.as_ref())?;
-    run(members, rest, rules)
-}
-
-#[inline(never)]
-fn run_array<'a, R: Rules>(array: &ArrayStep, bytes: &'a [u8], rules: R) -> Option<&'a [u8]> {
-    if !array.counted {
-        let mut rest = bytes;
-        for _ in 0..array.fixed_count {
-            rest = run(&array.element, rest, rules)?;
-        }
-        return Some(rest);
-    }
-    let (length, rest) = bytes.split_first_chunk()?;
-    let (elements, rest) = rest.split_at_checked(usize::from(u16::from_le_bytes(*length)))?;
-    if !R::CHECK {
-        return Some(rest);
-    }
-    let count = match array.plain_size {
-        Some(0) if !elements.is_empty() => return None,
-        Some(0) => 0,
-        Some(size) if !elements.len().is_multiple_of(size as usize) => return None,
-        Some(size) => elements.len() / size as usize,
-        None => count_elements(array, elements, rules)?,
-    };
-    array.counts.allow(count).then_some(rest)
-}
-
-fn count_elements<R: Rules>(array: &ArrayStep, elements: &[u8], rules: R) -> Option<usize> {
-    let mut rest = elements;
-    let mut count = 0;
-    while !rest.is_empty() {
-        rest = run(&array.element, rest, rules)?;
-        count += 1;
-    }
-    Some(count)
 }

@@ -8,16 +8,16 @@ use crate::types::{Parameter, Shape, SwitchType, TypeId, Types};
 
 impl Types {
     pub fn write_parameter_default(&self, parameter: &Parameter, out: &mut Vec<u8>) {
-        match &parameter.default {
-            Some(bytes) => out.extend_from_slice(bytes),
+        match parameter.default {
+            Some(packed) => out.extend_from_slice(self.packed(packed)),
             None => self.write_default(parameter.ty, out),
         }
     }
 
     pub fn write_default(&self, id: TypeId, out: &mut Vec<u8>) {
         let node = self.node(id);
-        if let Some(bytes) = &node.default {
-            out.extend_from_slice(bytes);
+        if let Some(packed) = node.default {
+            out.extend_from_slice(self.packed(packed));
             return;
         }
         match &node.shape {
@@ -42,7 +42,7 @@ impl Types {
                 }
             }
             Shape::Record(record) => {
-                for member in &record.members {
+                for member in self.members(record.members) {
                     self.write_parameter_default(member, out);
                 }
             }
@@ -64,10 +64,10 @@ impl Types {
             && let Some(case) = first
         {
             key = case.value.to_vec();
-            members = Some(&case.members);
+            members = Some(case.members);
         }
         out.extend_from_slice(&key);
-        for member in members.unwrap_or(&[]) {
+        for member in self.members(members.unwrap_or_default()) {
             self.write_parameter_default(member, out);
         }
     }

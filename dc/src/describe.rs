@@ -12,7 +12,7 @@ impl Field {
     /// Its type as a DC file would write it, structs by their name; cut if it gets long.
     pub fn describe_type(&self) -> String {
         let mut out = String::new();
-        describe(&self.types, self.ty, &mut out);
+        describe(self.types(), self.ty, &mut out);
         if out.len() > DESCRIPTION_BYTES_MAX {
             let end = (0..=DESCRIPTION_BYTES_MAX).rev().find(|end| out.is_char_boundary(*end));
             out.truncate(end.unwrap_or(0));
@@ -31,10 +31,10 @@ fn describe(types: &Types, id: TypeId, out: &mut String) {
         Shape::Simple(simple) => describe_simple(simple, out),
         Shape::Array(_) => describe_array(types, id, out),
         Shape::Record(record) if record.class.is_some() => {
-            let name = record.name.as_deref().unwrap_or("");
+            let name = types.name(record.name);
             if name.is_empty() {
                 out.push_str("struct {");
-                describe_members(types, &record.members, "; ", out);
+                describe_members(types, types.members(record.members), "; ", out);
                 out.push('}');
             } else {
                 out.push_str(name);
@@ -42,7 +42,7 @@ fn describe(types: &Types, id: TypeId, out: &mut String) {
         }
         Shape::Record(record) => {
             out.push('(');
-            describe_members(types, &record.members, ", ", out);
+            describe_members(types, types.members(record.members), ", ", out);
             out.push(')');
         }
         Shape::Switch(switch) => {
@@ -52,7 +52,7 @@ fn describe(types: &Types, id: TypeId, out: &mut String) {
                 describe(types, switch.key.ty, out);
                 let _ = write!(out, ") of {} cases", switch.cases.len());
             } else {
-                out.push_str(&switch.name);
+                out.push_str(types.name(switch.name));
             }
         }
     }
@@ -66,7 +66,7 @@ fn describe_members(types: &Types, members: &[Parameter], separator: &str, out: 
         describe(types, member.ty, out);
         if !member.name.is_empty() {
             out.push(' ');
-            out.push_str(&member.name);
+            out.push_str(types.name(member.name));
         }
     }
 }

@@ -5,8 +5,9 @@
 
 use crate::contract::Field;
 use crate::limits::{DEFAULT_WEIGHT_TOTAL_MAX, NESTING_MAX, SWITCH_MEMBERS_MAX};
+use crate::names::Symbol;
 use crate::simple::{Simple, SimpleType};
-use crate::types::{ArrayType, Case, Parameter, RecordType, Shape, SwitchType, TypeId, Types};
+use crate::types::{ArrayType, Case, Members, Parameter, RecordType, Shape, SwitchType, TypeId, Types};
 use crate::value::{Value, unpack};
 use crate::value_error::{TextPolicy, ValueError};
 use hashbrown::HashMap;
@@ -64,7 +65,7 @@ impl FieldType {
 impl Field {
     /// Its type, to be compared or kept apart from the contract.
     pub fn field_type(&self) -> FieldType {
-        FieldType { types: self.types.clone(), ty: self.ty }
+        FieldType { types: self.shared_types(), ty: self.ty }
     }
 
     /// The canonical text of its type, such as `(int16/10, int16/10)`; see [`FieldType`].
@@ -124,7 +125,7 @@ impl Identities<'_> {
             }
             Shape::Record(record) => {
                 key.push(if record.class.is_some() { '{' } else { '(' });
-                self.members(&record.members, &mut key)
+                self.members(record.members, &mut key)
             }
             Shape::Switch(switch) => self.switch(switch, &mut key),
         };
@@ -135,17 +136,18 @@ impl Identities<'_> {
         identity
     }
 
-    fn members(&mut self, members: &[Parameter], key: &mut String) -> fmt::Result {
-        members.iter().try_for_each(|member| write!(key, "{},", self.of(member.ty)))
+    fn members(&mut self, members: Members, key: &mut String) -> fmt::Result {
+        let types = self.types;
+        types.members(members).iter().try_for_each(|member| write!(key, "{},", self.of(member.ty)))
     }
 
     fn switch(&mut self, switch: &SwitchType, key: &mut String) -> fmt::Result {
         write!(key, "switch {}", self.of(switch.key.ty))?;
         for case in sorted_cases(switch) {
             write_hex(&case.value, key)?;
-            self.members(&case.members, key)?;
+            self.members(case.members, key)?;
         }
-        let Some(default) = &switch.default else { return Ok(()) };
+        let Some(default) = switch.default else { return Ok(()) };
         key.push_str("default:");
         self.members(default, key)
     }
@@ -166,7 +168,7 @@ impl Writer<'_> {
             Shape::Array(_) => self.write_array(id, out),
             Shape::Record(record) if record.class.is_none() => {
                 out.write_char('(')?;
-                self.write_list(&record.members, out)?;
+                self.write_list(record.members, out)?;
                 out.write_char(')')
             }
             Shape::Record(record) => {
@@ -174,7 +176,7 @@ impl Writer<'_> {
                     return Ok(());
                 }
                 out.write_char('{')?;
-                self.write_list(&record.members, out)?;
+                self.write_list(record.members, out)?;
                 out.write_char('}')?;
                 self.close(id);
                 Ok(())
@@ -202,8 +204,9 @@ impl Writer<'_> {
         }
     }
 
-    fn write_list(&mut self, members: &[Parameter], out: &mut impl Write) -> fmt::Result {
-        for (index, member) in members.iter().enumerate() {
+    fn write_list(&mut self, members: Members, out: &mut impl Write) -> fmt::Result {
+        let types = self.types;
+        for (index, member) in types.members(members).iter().enumerate() {
             if index > 0 {
                 out.write_str(", ")?;
             }
@@ -237,9 +240,9 @@ impl Writer<'_> {
             }
             write_hex(&case.value, out)?;
             out.write_str(": ")?;
-            self.write_list(&case.members, out)?;
+            self.write_list(case.members, out)?;
         }
-        if let Some(members) = &switch.default {
+        if let Some(members) = switch.default {
             if !first {
                 out.write_str("; ")?;
             }
@@ -432,7 +435,7 @@ impl<'a> Reader<'a> {
             if !counted && !matches!(counts[..], [(low, high)] if low == high) {
                 return self.expected("one count for an array that carries none");
             }
-            element = self.add(Shape::Array(ArrayType { element, counts, counted }))?;
+            element = self.add(Shape::Array(Box::new(ArrayType { element, counts, counted })))?;
         }
         Ok(element)
     }
@@ -448,13 +451,13 @@ impl<'a> Reader<'a> {
         if self.accept("(") {
             let members = self.list(")")?;
             self.expect(")")?;
-            return self.add(Shape::Record(RecordType { class: None, name: None, members }));
+            return self.add(Shape::Record(RecordType { class: None, name: Symbol::EMPTY, members }));
         }
         let read = if self.accept("{") {
             let members = self.list("}")?;
             self.expect("}")?;
             // Which class it was is no part of a type; that it was one is.
-            self.add(Shape::Record(RecordType { class: Some(0), name: None, members }))?
+            self.add(Shape::Record(RecordType { class: Some(0), name: Symbol::EMPTY, members }))?
         } else if self.accept("switch ") {
             self.switch()?
         } else {
@@ -464,25 +467,25 @@ impl<'a> Reader<'a> {
         Ok(read)
     }
 
-    fn list(&mut self, end: &str) -> Read<Box<[Parameter]>> {
+    fn list(&mut self, end: &str) -> Read<Members> {
         let mut members = Vec::new();
         if self.text[self.at..].starts_with(end) {
-            return Ok(Box::default());
+            return Ok(Members::default());
         }
         loop {
             let ty = self.read()?;
-            members.push(Parameter { name: Arc::from(""), ty, default: None });
+            members.push(Parameter { name: Symbol::EMPTY, ty, default: None });
             if !self.accept(", ") {
-                return Ok(members.into());
+                return Ok(self.types.add_members(members));
             }
         }
     }
 
     fn switch(&mut self) -> Read<TypeId> {
-        let key = Parameter { name: Arc::from(""), ty: self.read()?, default: None };
+        let key = Parameter { name: Symbol::EMPTY, ty: self.read()?, default: None };
         self.expect(" {")?;
         let mut switch =
-            SwitchType { name: Arc::from(""), key, cases: Vec::new(), by_value: HashMap::new(), default: None };
+            SwitchType { name: Symbol::EMPTY, key, cases: Vec::new(), by_value: HashMap::new(), default: None };
         let mut members = 0;
         while !self.accept("}") {
             if !switch.cases.is_empty() {
@@ -506,7 +509,7 @@ impl<'a> Reader<'a> {
         self.add(Shape::Switch(Box::new(switch)))
     }
 
-    fn case_members(&mut self) -> Read<Box<[Parameter]>> {
+    fn case_members(&mut self) -> Read<Members> {
         // An empty case ends where the next one or the end of the switch begins.
         let end = if self.text[self.at..].starts_with(';') { ";" } else { "}" };
         self.list(end)
@@ -549,7 +552,7 @@ impl<'a> Reader<'a> {
             }
             read.set_stored(divisor, modulus, ranges, Vec::new());
         }
-        if read.is_plain() { Ok(Types::plain(simple)) } else { self.add(Shape::Simple(read)) }
+        if read.is_plain() { Ok(Types::plain(simple)) } else { self.add(Shape::Simple(Box::new(read))) }
     }
 
     fn ranges<T: FromStr + Copy>(&mut self, end: &'static str) -> Read<Vec<(T, T)>> {

@@ -18,7 +18,7 @@ impl Field {
     /// The bytes of one value in DC syntax; [`Field::pack_literal`] gives the same bytes again.
     pub fn format(&self, bytes: &[u8], policy: TextPolicy) -> Result<String, ValueError> {
         let printer = Printer { out: String::new(), first: true };
-        let mut walk = Walk::new(&self.types, self.name(), policy, printer);
+        let mut walk = Walk::new(self.types(), self.name(), policy, printer);
         walk.whole(self.ty, bytes)?;
         Ok(walk.visitor.out)
     }

@@ -5,8 +5,9 @@
 
 use crate::builder::{Builder, FieldKind, HashedKeywords};
 use crate::contract::Options;
+use crate::names::Symbol;
 use crate::simple::{Simple, SimpleType};
-use crate::types::{ArrayType, Parameter, Shape, SwitchType, TypeId};
+use crate::types::{ArrayType, Members, Parameter, Shape, SwitchType, TypeId};
 use hashbrown::HashMap;
 use std::sync::LazyLock;
 
@@ -71,14 +72,21 @@ impl Hasher<'_> {
         }
     }
 
-    fn text(&mut self, text: &str) {
-        self.bytes(text.as_bytes());
+    fn name(&mut self, name: Symbol) {
+        let builder = self.builder;
+        self.bytes(builder.types.name(name).as_bytes());
     }
 
     fn bytes(&mut self, bytes: &[u8]) {
         self.int(bytes.len() as u32);
-        for byte in bytes {
-            self.int((*byte).into());
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let primes = &self.primes[self.position..];
+            let (now, later) = rest.split_at(rest.len().min(primes.len()));
+            let products = now.iter().zip(primes).map(|(byte, prime)| prime.wrapping_mul((*byte).into()));
+            self.sum = products.fold(self.sum, u32::wrapping_add);
+            self.position = (self.position + now.len()) % PRIMES;
+            rest = later;
         }
     }
 
@@ -100,7 +108,7 @@ impl Hasher<'_> {
     fn class(&mut self, index: u32) {
         let builder = self.builder;
         let class = &builder.classes[index as usize];
-        self.text(&class.name);
+        self.name(class.name);
         if class.is_struct {
             self.int(1);
         }
@@ -123,17 +131,20 @@ impl Hasher<'_> {
         let field = &builder.fields[index as usize];
         match field.kind {
             FieldKind::Data => {
-                if !field.keywords.names.is_empty() {
-                    self.keywords(&field.keywords.hashed);
+                let keywords = builder.keywords(field.keywords);
+                if !keywords.names.is_empty() {
+                    self.keywords(&keywords.hashed);
                 }
                 self.data(field.ty);
             }
-            FieldKind::Atomic => self.method(&field.name, field.number, field.ty, &field.keywords.hashed),
+            FieldKind::Atomic => {
+                self.method(field.name, field.number, field.ty, &builder.keywords(field.keywords).hashed);
+            }
             FieldKind::Molecular => {
-                self.text(&field.name);
+                self.name(field.name);
                 self.number(field.number);
                 self.int(field.parts.len() as u32);
-                for part in &field.parts {
+                for part in field.parts.of(&builder.parts) {
                     self.field(*part);
                 }
             }
@@ -146,12 +157,13 @@ impl Hasher<'_> {
         }
     }
 
-    fn method(&mut self, name: &str, number: Option<u16>, ty: TypeId, keywords: &HashedKeywords) {
-        self.text(name);
+    fn method(&mut self, name: Symbol, number: Option<u16>, ty: TypeId, keywords: &HashedKeywords) {
+        self.name(name);
         self.number(number);
-        if let Shape::Record(record) = self.builder.types.shape(ty) {
+        let types = &self.builder.types;
+        if let Shape::Record(record) = types.shape(ty) {
             self.int(record.members.len() as u32);
-            for member in &record.members {
+            for member in types.members(record.members) {
                 self.data(member.ty);
             }
         }
@@ -164,7 +176,7 @@ impl Hasher<'_> {
             HashedKeywords::Names(names) => {
                 self.int(names.len() as u32);
                 for name in names {
-                    self.text(name);
+                    self.name(*name);
                 }
             }
         }
@@ -217,22 +229,23 @@ impl Hasher<'_> {
     }
 
     fn switch(&mut self, switch: &SwitchType) {
-        self.text(&switch.name);
+        self.name(switch.name);
         self.key(&switch.key);
         self.int(switch.cases.len() as u32);
         for case in &switch.cases {
             self.bytes(&case.value);
-            self.members(&switch.key, &case.members);
+            self.members(&switch.key, case.members);
         }
-        if let Some(members) = &switch.default {
+        if let Some(members) = switch.default {
             self.members(&switch.key, members);
         }
     }
 
-    fn members(&mut self, key: &Parameter, members: &[Parameter]) {
+    fn members(&mut self, key: &Parameter, members: Members) {
         self.int(1 + members.len() as u32);
         self.key(key);
-        for member in members {
+        let types = &self.builder.types;
+        for member in types.members(members) {
             self.data(member.ty);
         }
     }
@@ -240,7 +253,7 @@ impl Hasher<'_> {
     fn key(&mut self, key: &Parameter) {
         match self.builder.types.shape(key.ty) {
             Shape::Record(record) if record.class.is_none() => {
-                self.method(&key.name, None, key.ty, &HashedKeywords::Bits(0));
+                self.method(key.name, None, key.ty, &HashedKeywords::Bits(0));
             }
             _ => self.data(key.ty),
         }

@@ -1,12 +1,11 @@
 //! Values in DC syntax, as they were written, before they meet a type.
 
 use crate::source::Span;
-use std::sync::Arc;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Literal {
     pub span: Span,
-    pub label: Option<Arc<str>>,
+    pub label: Option<Box<str>>,
     pub node: LiteralNode,
     pub repeat: u64,
 }

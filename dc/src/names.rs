@@ -1,11 +1,11 @@
-//! Names, each kept once and compared as a number.
+//! Names, each kept once, all in one text, and compared as numbers.
 //!
 //! Decides: which words are reserved or historical keywords (by their place at the front of the table). Never decides
 //! whether a name may stand somewhere: that is the parser's.
 
 use hashbrown::{DefaultHashBuilder, HashTable};
-use std::hash::BuildHasher;
-use std::sync::Arc;
+use std::hash::{BuildHasher, Hasher};
+use std::sync::LazyLock;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Symbol(pub u32);
@@ -56,59 +56,99 @@ pub(crate) enum WordKind {
     Type(crate::simple::Simple),
 }
 
+/// Every table of names begins with these.
+static RESERVED: LazyLock<Names> = LazyLock::new(|| {
+    let mut names =
+        Names { by_text: HashTable::new(), text: String::new(), ends: vec![0], hasher: DefaultHashBuilder::default() };
+    let types = crate::simple::Simple::ALL.iter().map(|simple| simple.name());
+    for text in HISTORICAL.into_iter().chain(DECLARATION_WORDS).chain(types) {
+        names.intern(text.as_bytes());
+    }
+    let empty = names.intern(b"");
+    assert_eq!(empty, Symbol::EMPTY);
+    names
+});
+
+#[derive(Clone)]
 pub(crate) struct Names {
     by_text: HashTable<Symbol>,
-    texts: Vec<Arc<str>>,
+    /// All names, one behind the other.
+    text: String,
+    /// Where each ends in it, which is where the next begins; the first is a 0 in front of them.
+    ends: Vec<usize>,
     hasher: DefaultHashBuilder,
+}
+
+impl Symbol {
+    /// The name of what has none.
+    pub const EMPTY: Symbol = Symbol(FIRST_FREE);
+
+    pub fn is_empty(self) -> bool {
+        self == Symbol::EMPTY
+    }
 }
 
 impl Names {
     /// With room for so many beside the words that it begins with.
     pub fn new(capacity: usize) -> Self {
-        let capacity = FIRST_FREE as usize + capacity;
-        let mut names = Names {
-            by_text: HashTable::with_capacity(capacity),
-            texts: Vec::with_capacity(capacity),
-            hasher: DefaultHashBuilder::default(),
-        };
-        let types = crate::simple::Simple::ALL.iter().map(|simple| simple.name());
-        for text in HISTORICAL.into_iter().chain(DECLARATION_WORDS).chain(types) {
-            names.intern(text.as_bytes());
-        }
-        assert_eq!(names.texts.len(), FIRST_FREE as usize);
+        let mut names = RESERVED.clone();
+        names.reserve(capacity);
         names
     }
 
+    fn reserve(&mut self, capacity: usize) {
+        const USUAL_LENGTH: usize = 12;
+        self.text.reserve(capacity * USUAL_LENGTH);
+        self.ends.reserve(capacity);
+        let (text, ends, hasher) = (&self.text, &self.ends, &self.hasher);
+        self.by_text.reserve(capacity, |symbol| hash(hasher, slice(text, ends, *symbol)));
+    }
+
     /// The number of a word, which is ASCII.
+    #[inline]
     pub fn intern(&mut self, word: &[u8]) -> Symbol {
-        let texts = &self.texts;
-        let hash = self.hasher.hash_one(word);
-        let same = |symbol: &Symbol| texts[symbol.0 as usize].as_bytes() == word;
-        match self.by_text.find(hash, same) {
+        let hash = hash(&self.hasher, word);
+        let (text, ends) = (&self.text, &self.ends);
+        match self.by_text.find(hash, |symbol| slice(text, ends, *symbol) == word) {
             Some(symbol) => *symbol,
             None => self.add(word, hash),
         }
     }
 
-    fn add(&mut self, word: &[u8], hash: u64) -> Symbol {
-        let symbol = Symbol(self.texts.len() as u32);
-        self.texts.push(Arc::from(std::str::from_utf8(word).expect("a word is ASCII")));
-        let (texts, hasher) = (&self.texts, &self.hasher);
-        let rehash = |symbol: &Symbol| hasher.hash_one(texts[symbol.0 as usize].as_bytes());
-        self.by_text.insert_unique(hash, symbol, rehash);
+    #[inline(never)]
+    fn add(&mut self, word: &[u8], hash_of_word: u64) -> Symbol {
+        let symbol = Symbol(self.ends.len() as u32 - 1);
+        self.text.push_str(std::str::from_utf8(word).expect("a word is ASCII"));
+        self.ends.push(self.text.len());
+        let (text, ends, hasher) = (&self.text, &self.ends, &self.hasher);
+        self.by_text.insert_unique(hash_of_word, symbol, |symbol| hash(hasher, slice(text, ends, *symbol)));
         symbol
     }
 
-    pub fn text(&self, symbol: Symbol) -> &Arc<str> {
-        &self.texts[symbol.0 as usize]
+    /// The number of a name that is there.
+    #[inline]
+    pub fn find(&self, name: &str) -> Option<Symbol> {
+        let same = |symbol: &Symbol| slice(&self.text, &self.ends, *symbol) == name.as_bytes();
+        self.by_text.find(hash(&self.hasher, name.as_bytes()), same).copied()
+    }
+
+    #[inline]
+    pub fn text(&self, symbol: Symbol) -> &str {
+        let index = symbol.0 as usize;
+        &self.text[self.ends[index]..self.ends[index + 1]]
+    }
+
+    /// How many symbols there are: all are below this.
+    pub fn len(&self) -> usize {
+        self.ends.len() - 1
     }
 
     pub fn kind(symbol: Symbol) -> WordKind {
         match symbol.0 {
+            FIRST_FREE.. => WordKind::Name,
             index if index < FIRST_WORD => WordKind::Name,
             index if index < FIRST_TYPE => WordKind::Word(WORDS[(index - FIRST_WORD) as usize]),
-            index if index < FIRST_FREE => WordKind::Type(crate::simple::Simple::ALL[(index - FIRST_TYPE) as usize]),
-            _ => WordKind::Name,
+            index => WordKind::Type(crate::simple::Simple::ALL[(index - FIRST_TYPE) as usize]),
         }
     }
 
@@ -116,6 +156,19 @@ impl Names {
     pub fn historical_bit(symbol: Symbol) -> Option<u16> {
         (symbol.0 < FIRST_WORD).then(|| 1 << symbol.0)
     }
+}
+
+#[inline]
+fn hash(hasher: &DefaultHashBuilder, word: &[u8]) -> u64 {
+    let mut state = hasher.build_hasher();
+    state.write(word);
+    state.finish()
+}
+
+#[inline]
+fn slice<'a>(text: &'a str, ends: &[usize], symbol: Symbol) -> &'a [u8] {
+    let index = symbol.0 as usize;
+    &text.as_bytes()[ends[index]..ends[index + 1]]
 }
 
 /// The candidate most like a misspelt name, if any is like enough to be worth a hint.

@@ -36,17 +36,11 @@ impl Hasher for NumberHasher {
     }
 }
 
-/// Both the high and the low bits must vary: hashbrown takes its tag from the top and its slot from the bottom.
+/// A hash of a number. Both the high and the low bits must vary: hashbrown takes its tag from the top and its slot from the bottom.
 #[inline]
-fn mixed(number: u64) -> u64 {
+pub(crate) fn mixed(number: u64) -> u64 {
     let spread = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     spread ^ spread >> 32
-}
-
-/// The hash of the number of a field, for tables that hash by hand.
-#[inline]
-pub(crate) fn spread(number: u16) -> u64 {
-    mixed(number.into())
 }
 
 pub(crate) type BuildNumberHasher = BuildHasherDefault<NumberHasher>;

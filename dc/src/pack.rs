@@ -6,7 +6,7 @@ use crate::code::Code;
 use crate::limits::VALUE_BYTES_MAX;
 use crate::literal::{Item, Node};
 use crate::simple::{Simple, SimpleType};
-use crate::types::{ArrayType, Parameter, Shape, SwitchType, TypeId, Types};
+use crate::types::{ArrayType, Members, Shape, SwitchType, TypeId, Types};
 
 /// Why a value cannot be packed. `item` is the offending one, so that a text can point at it.
 pub(crate) struct PackFault<'a, I> {
@@ -63,7 +63,7 @@ impl Types {
                     let Node::List(items) = item.node() else {
                         return wrong_kind(item, name, "a list with one item for each of its parts");
                     };
-                    self.pack_members(&record.members, name, item, items.len(), unroll(items), out)?;
+                    self.pack_members(record.members, name, item, items.len(), unroll(items), out)?;
                 }
                 Shape::Switch(switch) => self.pack_switch(switch, name, item, out)?,
             }
@@ -77,21 +77,22 @@ impl Types {
 
     fn pack_members<'a, I: Item>(
         &self,
-        members: &[Parameter],
+        members: Members,
         name: &str,
         list: &'a I,
         given: usize,
         mut items: impl Iterator<Item = &'a I>,
         out: &mut Vec<u8>,
     ) -> Packed<'a, I> {
+        let members = self.members(members);
         for (index, member) in members.iter().enumerate() {
+            let part = self.name(member.name);
             let Some(item) = items.next() else {
-                let missing =
-                    if member.name.is_empty() { format!("item {}", index + 1) } else { member.name.to_string() };
+                let missing = if part.is_empty() { format!("item {}", index + 1) } else { part.to_owned() };
                 let message = format!("{} takes {} items; {missing} is missing", called(name), members.len());
                 return fault(Code::ValueCount, list, message);
             };
-            self.pack_item(member.ty, &member.name, item, out)?;
+            self.pack_item(member.ty, part, item, out)?;
         }
         match items.next() {
             None => Ok(()),
@@ -117,7 +118,7 @@ impl Types {
             return fault(Code::ValueCount, item, format!("{} needs its key", called(name)));
         };
         let start = out.len();
-        self.pack_item(switch.key.ty, &switch.key.name, key, out)?;
+        self.pack_item(switch.key.ty, self.name(switch.key.name), key, out)?;
         let Some(members) = switch.members(&out[start..]) else {
             let message = format!("no case of {} has this key, and there is no default", called(name));
             return fault(Code::ValueOutOfRange, key, message);

@@ -5,7 +5,7 @@
 
 use crate::field_type::{FieldType, merged, normal_ranges};
 use crate::simple::{Simple, SimpleType};
-use crate::types::{ArrayType, Parameter, Shape, SwitchType, TypeId, Types};
+use crate::types::{ArrayType, Members, Shape, SwitchType, TypeId, Types};
 use hashbrown::HashMap;
 
 /// How a type differs from the one before it; a greater one means more.
@@ -45,7 +45,7 @@ impl Comparison<'_> {
         let change = match (old_types.shape(old), new_types.shape(new)) {
             (Shape::Simple(old), Shape::Simple(new)) => simple(old, new),
             (Shape::Array(old), Shape::Array(new)) => self.arrays(old, new),
-            (Shape::Record(old), Shape::Record(new)) => self.members(&old.members, &new.members),
+            (Shape::Record(old), Shape::Record(new)) => self.members(old.members, new.members),
             (Shape::Switch(old), Shape::Switch(new)) => self.switches(old, new),
             _ => TypeChange::Retyped,
         };
@@ -53,7 +53,8 @@ impl Comparison<'_> {
         change
     }
 
-    fn members(&mut self, old: &[Parameter], new: &[Parameter]) -> TypeChange {
+    fn members(&mut self, old: Members, new: Members) -> TypeChange {
+        let (old, new) = (self.old.members(old), self.new.members(new));
         if old.len() != new.len() {
             return TypeChange::Retyped;
         }
@@ -82,10 +83,10 @@ impl Comparison<'_> {
         let mut whole = self.types(old.key.ty, new.key.ty);
         for case in &old.cases {
             let Some(members) = new.members(&case.value) else { return TypeChange::Retyped };
-            whole = whole.max(self.members(&case.members, members));
+            whole = whole.max(self.members(case.members, members));
         }
         let added = new.cases.iter().filter(|case| !old.by_value.contains_key(&case.value));
-        match (&old.default, &new.default) {
+        match (old.default, new.default) {
             (None, None) if old.cases.len() == new.cases.len() => {}
             (None, _) => whole = whole.max(TypeChange::Widened),
             (Some(_), None) => return TypeChange::Retyped,
@@ -93,7 +94,7 @@ impl Comparison<'_> {
                 whole = whole.max(self.members(before, after));
                 // Under these keys there may be old values with the members of the old default.
                 for case in added {
-                    whole = whole.max(self.members(before, &case.members));
+                    whole = whole.max(self.members(before, case.members));
                 }
             }
         }

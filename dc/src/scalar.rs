@@ -24,15 +24,17 @@ impl Field {
     /// The kind of its value, if that is a single plain one: the field itself, or its only parameter. None for structs,
     /// arrays, switches, molecules, and methods with no parameter or several.
     pub fn scalar(&self) -> Option<Scalar> {
-        match self.types.shape(self.ty) {
+        match self.types().shape(self.ty) {
             Shape::Simple(simple) => kind(simple),
-            Shape::Record(record) if record.class.is_none() && self.parts().is_empty() => match &record.members[..] {
-                [only] => match self.types.shape(only.ty) {
-                    Shape::Simple(simple) => kind(simple),
+            Shape::Record(record) if record.class.is_none() && self.parts().is_empty() => {
+                match self.types().members(record.members) {
+                    [only] => match self.types().shape(only.ty) {
+                        Shape::Simple(simple) => kind(simple),
+                        _ => None,
+                    },
                     _ => None,
-                },
-                _ => None,
-            },
+                }
+            }
             _ => None,
         }
     }

@@ -3,6 +3,7 @@
 //! Decides: which decorations fit which type, and how bounds are scaled. Never packs or reads a value.
 
 use crate::code::Code;
+use crate::number_hasher::mixed;
 
 /// A type word. The discriminant is the type code of the hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -189,6 +190,22 @@ impl SimpleType {
         }
     }
 
+    /// A hash: of what most differ in.
+    pub fn spread(&self) -> u64 {
+        let start = mixed(u64::from(self.divisor) << 8 | self.simple as u64) ^ self.modulus.map_or(0, f64::to_bits);
+        let ranges = self.ranges.iter().map(|(low, high)| (*low as u64).rotate_left(32) ^ *high as u64);
+        let real_ranges = self.real_ranges.iter().map(|(low, high)| low.to_bits().rotate_left(32) ^ high.to_bits());
+        ranges.chain(real_ranges).fold(mixed(start), |spread, range| mixed(spread ^ range))
+    }
+
+    /// As [`SimpleType::new`], in the memory of this one.
+    pub fn reset(&mut self, simple: Simple) {
+        (self.simple, self.divisor, self.modulus) = (simple, 1, None);
+        self.written.clear();
+        self.ranges.clear();
+        self.real_ranges.clear();
+    }
+
     pub fn is_plain(&self) -> bool {
         self.divisor == 1 && self.modulus.is_none() && self.written.is_empty()
     }
@@ -213,12 +230,13 @@ impl SimpleType {
     }
 
     /// A range list was written. Its bounds must fit the type now; a divisor that follows is not held against it.
-    pub fn set_ranges(&mut self, written: Vec<(Number, Number)>) -> Result<(), Refusal> {
+    pub fn set_ranges(&mut self, written: &[(Number, Number)]) -> Result<(), Refusal> {
         let name = self.simple.name();
         if self.simple == Simple::Uint32Uint8Array {
             return Err((Code::Decoration, format!("{name} takes no range"), None));
         }
-        self.written = written;
+        self.written.clear();
+        self.written.extend_from_slice(written);
         self.scale_ranges();
         let (least, greatest) = self.simple.limits();
         if self.simple != Simple::Float64 {
@@ -290,12 +308,6 @@ impl SimpleType {
     fn scale_ranges(&mut self) {
         self.ranges.clear();
         self.real_ranges.clear();
-        let count = self.written.len();
-        if self.simple == Simple::Float64 {
-            self.real_ranges.reserve_exact(count)
-        } else {
-            self.ranges.reserve_exact(count)
-        }
         for (low, high) in &self.written {
             if self.simple == Simple::Float64 {
                 let divisor = f64::from(self.divisor);

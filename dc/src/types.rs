@@ -1,10 +1,15 @@
 //! The types of a contract in one table: shapes, sizes, whether lists carry a byte count, defaults (spec 4 and 5).
 //!
 //! Decides: everything that follows from a type alone. Never knows classes by name, nor fields.
+//!
+//! Names, parameters and defaults lie in one vector each, and a type points at its own: a contract of thousands of types
+//! is made, kept and dropped in few allocations.
 
+use crate::names::{Names, Symbol};
+use crate::number_hasher::mixed;
 use crate::simple::{Simple, SimpleType};
-use hashbrown::HashMap;
-use std::sync::Arc;
+use crate::stretch::Stretch;
+use hashbrown::{HashMap, HashTable};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct TypeId(pub u32);
@@ -14,16 +19,30 @@ impl TypeId {
     pub const INVALID: TypeId = TypeId(0);
 }
 
-/// Something packed in its place: a parameter, a member, an element's name is empty.
-#[derive(Clone, Debug)]
-pub(crate) struct Parameter {
-    pub name: Arc<str>,
-    pub ty: TypeId,
-    /// Packed, if this very parameter was given one.
-    pub default: Option<Arc<[u8]>>,
+/// Packed bytes, in [`Types::packed`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Packed(Stretch);
+
+/// Parameters in a row, in [`Types::members`].
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Members(Stretch);
+
+impl Members {
+    pub fn len(self) -> usize {
+        self.0.len()
+    }
 }
 
-#[derive(Clone, Debug)]
+/// Something packed in its place: a parameter, a member, an element's name is empty.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Parameter {
+    pub name: Symbol,
+    pub ty: TypeId,
+    /// If this very parameter was given one.
+    pub default: Option<Packed>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct ArrayType {
     pub element: TypeId,
     /// Allowed element counts, as written; none means any.
@@ -32,7 +51,23 @@ pub(crate) struct ArrayType {
     pub counted: bool,
 }
 
+impl Shape {
+    /// The hash of what is shared.
+    fn spread(&self) -> u64 {
+        match self {
+            Shape::Simple(simple) => simple.spread(),
+            Shape::Array(array) => array.spread(),
+            _ => 0,
+        }
+    }
+}
+
 impl ArrayType {
+    fn spread(&self) -> u64 {
+        let counts = self.counts.iter().map(|(low, high)| u64::from(*low) << 32 | u64::from(*high));
+        counts.fold(mixed(self.element.0.into()), |spread, range| mixed(spread ^ range))
+    }
+
     pub fn allows(&self, count: usize) -> bool {
         let inside = |(low, high): &(u32, u32)| *low as usize <= count && count <= *high as usize;
         self.counts.is_empty() || self.counts.iter().any(inside)
@@ -52,37 +87,37 @@ impl ArrayType {
     }
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct RecordType {
     /// Which class or struct; none for the parameters of a method or molecule.
     pub class: Option<u32>,
     /// Of the class or struct.
-    pub name: Option<Arc<str>>,
-    pub members: Box<[Parameter]>,
+    pub name: Symbol,
+    pub members: Members,
 }
 
 #[derive(Clone, Debug)]
 pub(crate) struct Case {
     pub value: Box<[u8]>,
-    pub members: Box<[Parameter]>,
+    pub members: Members,
 }
 
 #[derive(Clone, Debug)]
 pub(crate) struct SwitchType {
-    pub name: Arc<str>,
+    pub name: Symbol,
     /// A record without a class if the key is a method.
     pub key: Parameter,
     pub cases: Vec<Case>,
     pub by_value: HashMap<Box<[u8]>, u32>,
-    pub default: Option<Box<[Parameter]>>,
+    pub default: Option<Members>,
 }
 
 impl SwitchType {
     /// The members that follow this key; none if the key has no case and there is no default.
-    pub fn members(&self, key: &[u8]) -> Option<&[Parameter]> {
+    pub fn members(&self, key: &[u8]) -> Option<Members> {
         match self.by_value.get(key) {
-            Some(index) => Some(&self.cases[*index as usize].members),
-            None => self.default.as_deref(),
+            Some(index) => Some(self.cases[*index as usize].members),
+            None => self.default,
         }
     }
 }
@@ -90,8 +125,8 @@ impl SwitchType {
 #[derive(Clone, Debug)]
 pub(crate) enum Shape {
     Invalid,
-    Simple(SimpleType),
-    Array(ArrayType),
+    Simple(Box<SimpleType>),
+    Array(Box<ArrayType>),
     Record(RecordType),
     Switch(Box<SwitchType>),
 }
@@ -100,7 +135,7 @@ pub(crate) enum Shape {
 pub(crate) struct TypeNode {
     pub shape: Shape,
     /// Packed default that came with a typedef.
-    pub default: Option<Arc<[u8]>>,
+    pub default: Option<Packed>,
     /// Packed bytes, if every value has as many.
     pub size: Option<u64>,
     /// The size that Panda3D remembers, wrong for several brackets in a row (spec 4.4): it decides who carries a count.
@@ -113,29 +148,61 @@ pub(crate) struct TypeNode {
 }
 
 pub(crate) struct Types {
+    pub names: Names,
     nodes: Vec<TypeNode>,
-    /// Of each type word, with its decorations, the type that was added last.
-    latest: [TypeId; Simple::ALL.len()],
+    parameters: Vec<Parameter>,
+    defaults: Vec<u8>,
+    /// Decorated type words and arrays, by what they are: parameters are often alike and share one type.
+    shared: HashTable<TypeId>,
 }
 
 impl Types {
     /// With room for so many beside the bare type words.
     pub fn new(capacity: usize) -> Self {
         let mut types = Types {
+            names: Names::new(capacity),
             nodes: Vec::with_capacity(1 + Simple::ALL.len() + capacity),
-            latest: [TypeId::INVALID; Simple::ALL.len()],
+            parameters: Vec::with_capacity(capacity),
+            defaults: Vec::new(),
+            shared: HashTable::new(),
         };
         types.add(Shape::Invalid);
         for simple in Simple::ALL {
-            types.add(Shape::Simple(SimpleType::new(simple)));
+            types.add(Shape::Simple(Box::new(SimpleType::new(simple))));
         }
         types
     }
 
     /// The bare type word.
     pub fn plain(simple: Simple) -> TypeId {
-        let index = Simple::ALL.iter().position(|other| *other == simple).unwrap_or(0);
-        TypeId(1 + index as u32)
+        TypeId(1 + simple as u32)
+    }
+
+    pub fn name(&self, symbol: Symbol) -> &str {
+        self.names.text(symbol)
+    }
+
+    #[inline]
+    pub fn members(&self, members: Members) -> &[Parameter] {
+        members.0.of(&self.parameters)
+    }
+
+    pub fn add_members(&mut self, members: impl IntoIterator<Item = Parameter>) -> Members {
+        Members(Stretch::append(&mut self.parameters, members))
+    }
+
+    #[inline]
+    pub fn packed(&self, packed: Packed) -> &[u8] {
+        packed.0.of(&self.defaults)
+    }
+
+    /// Bytes of all defaults that were given.
+    pub fn packed_bytes(&self) -> usize {
+        self.defaults.len()
+    }
+
+    pub fn add_packed(&mut self, bytes: &[u8]) -> Packed {
+        Packed(Stretch::append(&mut self.defaults, bytes.iter().copied()))
     }
 
     pub fn node(&self, id: TypeId) -> &TypeNode {
@@ -150,17 +217,38 @@ impl Types {
         self.nodes.len()
     }
 
-    /// A decorated type word. Parameters side by side are often alike and share one type.
-    pub fn add_simple(&mut self, simple: SimpleType) -> TypeId {
-        let latest = self.latest[simple.simple as usize];
-        if let Shape::Simple(other) = self.shape(latest)
-            && *other == simple
-        {
-            return latest;
+    /// A decorated type word.
+    pub fn add_simple(&mut self, simple: &SimpleType) -> TypeId {
+        let same = |shape: &Shape| matches!(shape, Shape::Simple(other) if **other == *simple);
+        match self.shared.find(simple.spread(), |ty| same(&self.nodes[ty.0 as usize].shape)) {
+            Some(ty) => *ty,
+            None => {
+                let ty = self.add(Shape::Simple(Box::new(simple.clone())));
+                self.share(ty);
+                ty
+            }
         }
-        let word = simple.simple as usize;
-        self.latest[word] = self.add(Shape::Simple(simple));
-        self.latest[word]
+    }
+
+    fn add_array(&mut self, array: ArrayType, believed_size: Option<u64>) -> TypeId {
+        let same = |node: &TypeNode| {
+            node.believed_size == believed_size && matches!(&node.shape, Shape::Array(other) if **other == array)
+        };
+        match self.shared.find(array.spread(), |ty| same(&self.nodes[ty.0 as usize])) {
+            Some(ty) => *ty,
+            None => {
+                let ty = self.add(Shape::Array(Box::new(array)));
+                self.nodes[ty.0 as usize].believed_size = believed_size;
+                self.share(ty);
+                ty
+            }
+        }
+    }
+
+    fn share(&mut self, ty: TypeId) {
+        let nodes = &self.nodes;
+        let hash = |ty: &TypeId| nodes[ty.0 as usize].shape.spread();
+        self.shared.insert_unique(hash(&ty), ty, hash);
     }
 
     pub fn add(&mut self, shape: Shape) -> TypeId {
@@ -170,9 +258,9 @@ impl Types {
     }
 
     /// The same type with a default of its own, as a typedef makes it.
-    pub fn with_default(&mut self, id: TypeId, default: Arc<[u8]>) -> TypeId {
+    pub fn with_default(&mut self, id: TypeId, default: Packed) -> TypeId {
         let mut node = self.node(id).clone();
-        node.weight = 1 + default.len() as u64;
+        node.weight = 1 + default.0.len() as u64;
         node.default = Some(default);
         node.has_default = true;
         self.nodes.push(node);
@@ -205,7 +293,7 @@ impl Types {
                 measures.weight = element.weight.saturating_mul(count).saturating_add(3);
                 measures.depth = element.depth;
             }
-            Shape::Record(record) => measures = self.total(&record.members),
+            Shape::Record(record) => measures = self.total(self.members(record.members)),
             Shape::Switch(switch) => measures = self.measure_switch(switch),
         }
         TypeNode {
@@ -235,7 +323,7 @@ impl Types {
             total.size = sum(total.size, node.size);
             total.believed_size = sum(total.believed_size, node.believed_size);
             total.has_default |= self.parameter_has_default(member);
-            let weight = member.default.as_ref().map_or(node.weight, |bytes| 1 + bytes.len() as u64);
+            let weight = member.default.as_ref().map_or(node.weight, |bytes| 1 + bytes.0.len() as u64);
             total.weight = total.weight.saturating_add(weight);
             total.depth = total.depth.max(node.depth);
         }
@@ -244,8 +332,8 @@ impl Types {
 
     fn measure_switch(&self, switch: &SwitchType) -> Measures {
         let mut whole = self.total(std::slice::from_ref(&switch.key));
-        let lists = switch.cases.iter().map(|case| &case.members).chain(switch.default.as_ref());
-        let totals: Vec<Measures> = lists.map(|members| self.total(members)).collect();
+        let lists = switch.cases.iter().map(|case| case.members).chain(switch.default);
+        let totals: Vec<Measures> = lists.map(|members| self.total(self.members(members))).collect();
         let mut heaviest = 0;
         for total in &totals {
             whole.has_default |= total.has_default;
@@ -276,8 +364,7 @@ impl Types {
                 _ => None,
             };
             let array = ArrayType { element, counts: counts.clone(), counted: believed.is_none() };
-            element = self.add(Shape::Array(array));
-            self.nodes[element.0 as usize].believed_size = believed;
+            element = self.add_array(array, believed);
         }
         element
     }

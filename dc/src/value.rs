@@ -107,7 +107,7 @@ impl Field {
     /// Packs a value, appending to `out`; on failure `out` is as it was.
     pub fn pack_into(&self, value: &Value, out: &mut Vec<u8>) -> Result<(), PackError> {
         let start = out.len();
-        self.types.pack(self.ty, self.name(), value, out).map_err(|fault| {
+        self.types().pack(self.ty, self.name(), value, out).map_err(|fault| {
             out.truncate(start);
             PackError { code: fault.code, message: fault.message }
         })
@@ -124,7 +124,7 @@ impl Field {
         let source = Source::new("value", text);
         let literal = parser::parse_value(&source)?;
         let mut out = Vec::new();
-        match self.types.pack(self.ty, self.name(), &literal, &mut out) {
+        match self.types().pack(self.ty, self.name(), &literal, &mut out) {
             Ok(()) => Ok(out),
             Err(fault) => {
                 let diagnostic = crate::diagnostic::Diagnostic::new(fault.code, fault.item.span, fault.message);
@@ -135,7 +135,7 @@ impl Field {
 
     /// Unpacks bytes that are exactly one value.
     pub fn unpack(&self, bytes: &[u8], policy: TextPolicy) -> Result<Value, ValueError> {
-        unpack(&self.types, self.ty, self.name(), bytes, policy)
+        unpack(self.types(), self.ty, self.name(), bytes, policy)
     }
 }
 

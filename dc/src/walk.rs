@@ -6,7 +6,7 @@
 
 use crate::limits::VALUE_ITEMS_MAX;
 use crate::simple::{Simple, SimpleType};
-use crate::types::{ArrayType, Parameter, Shape, SwitchType, TypeId, Types};
+use crate::types::{ArrayType, Members, Shape, SwitchType, TypeId, Types};
 use crate::value_error::{TextPolicy, ValueError, ValueErrorKind};
 
 /// A number as it was stored, before the divisor.
@@ -112,7 +112,7 @@ impl<'a, V: Visitor> Walk<'a, V> {
             Shape::Record(record) => {
                 let list = if record.class.is_some() { List::Struct } else { List::Parameters };
                 self.visitor.open(list);
-                let end = self.members(&record.members, bytes, at)?;
+                let end = self.members(record.members, bytes, at)?;
                 self.visitor.close(list);
                 Ok(end)
             }
@@ -120,9 +120,10 @@ impl<'a, V: Visitor> Walk<'a, V> {
         }
     }
 
-    fn members(&mut self, members: &'a [Parameter], bytes: &[u8], mut at: usize) -> Walked {
-        for member in members {
-            self.path.push(Step::Name(&member.name));
+    fn members(&mut self, members: Members, bytes: &[u8], mut at: usize) -> Walked {
+        let types = self.types;
+        for member in types.members(members) {
+            self.path.push(Step::Name(types.name(member.name)));
             at = self.value(member.ty, bytes, at)?;
             self.path.pop();
         }
@@ -287,7 +288,7 @@ impl<'a, V: Visitor> Walk<'a, V> {
 
     fn switch(&mut self, switch: &'a SwitchType, bytes: &[u8], at: usize) -> Walked {
         self.visitor.open(List::Parameters);
-        self.path.push(Step::Name(&switch.key.name));
+        self.path.push(Step::Name(self.types.name(switch.key.name)));
         let end = self.value(switch.key.ty, bytes, at)?;
         let Some(members) = switch.members(&bytes[at..end]) else {
             return self.constraint(at, "this key has no case, and there is no default".to_owned());

@@ -2,24 +2,24 @@
 
 use super::parameter::ReadParameter;
 use super::{Parsed, Parser};
-use crate::builder::{ClassEntry, FieldEntry, FieldKind, KeywordList, Thing};
+use crate::builder::{ClassEntry, FieldEntry, FieldKind, KeywordsId, Thing};
 use crate::code::Code;
 use crate::diagnostic::Diagnostic;
 use crate::lexer::Token;
 use crate::limits::{INHERITED_FIELDS_MAX, NUMBERS_MAX};
 use crate::names::{Symbol, Word};
 use crate::source::Span;
-use crate::types::{Parameter, RecordType, Shape, TypeId};
-use std::sync::Arc;
+use crate::stretch::Stretch;
+use crate::types::{Packed, Parameter, RecordType, Shape, TypeId};
 
 /// A field as it was read, before it has a number.
 pub(super) struct NewField {
     pub name: Option<(Symbol, Span)>,
     pub kind: FieldKind,
     pub ty: TypeId,
-    pub default: Option<Arc<[u8]>>,
-    pub keywords: Arc<KeywordList>,
-    pub parts: Vec<u32>,
+    pub default: Option<Packed>,
+    pub keywords: KeywordsId,
+    pub parts: Stretch,
     pub span: Span,
 }
 
@@ -76,10 +76,8 @@ impl Parser<'_> {
         let opening = self.span;
         self.expect(b'{', "to open the body")?;
         let class = self.builder.classes.len() as u32;
-        let text = name.map_or(self.builder.empty_name.clone(), |(name, _)| self.names.text(name).clone());
         self.builder.classes.push(ClassEntry {
-            symbol: name.map(|(name, _)| name),
-            name: text,
+            name: name.map_or(Symbol::EMPTY, |(name, _)| name),
             is_struct,
             bases,
             own: Vec::new(),
@@ -105,10 +103,10 @@ impl Parser<'_> {
 
     fn base(&mut self, name: Option<(Symbol, Span)>, is_struct: bool, bases: &mut Vec<u32>) -> Parsed<()> {
         let (base, span) = self.name("the name of a base")?;
-        let text = self.names.text(base).clone();
         let found = match self.builder.things.get(&base) {
             Some((Thing::Class(class), _)) => *class,
             other => {
+                let text = self.text(base);
                 let kind = if is_struct { "struct" } else { "class" };
                 let message = match other {
                     Some(_) => format!("the switch `{text}` cannot be a base"),
@@ -118,8 +116,9 @@ impl Parser<'_> {
                     Some(format!("a {kind} cannot derive from itself"))
                 } else {
                     let candidates = self.builder.class_list.iter().map(|class| &self.builder.classes[*class as usize]);
-                    let candidates = candidates.filter(|class| class.is_struct == is_struct).map(|class| &*class.name);
-                    Self::did_you_mean(&text, candidates)
+                    let candidates =
+                        candidates.filter(|class| class.is_struct == is_struct).map(|class| self.text(class.name));
+                    Self::did_you_mean(text, candidates)
                 };
                 let hint =
                     hint.unwrap_or_else(|| "declare it above this line, in an earlier file if need be".to_owned());
@@ -132,7 +131,7 @@ impl Parser<'_> {
         let entry = &self.builder.classes[found as usize];
         if entry.is_struct != is_struct {
             let (kind, other) = if is_struct { ("struct", "class") } else { ("class", "struct") };
-            let message = format!("a {kind} cannot derive from the {other} `{text}`");
+            let message = format!("a {kind} cannot derive from the {other} `{}`", self.text(base));
             let diagnostic = Diagnostic::new(Code::WrongBase, span, message).also(entry.span, "declared here");
             self.report(diagnostic);
             return Ok(());
@@ -189,8 +188,7 @@ impl Parser<'_> {
                 return self.molecule(class, name, span);
             }
             if self.at(b';') {
-                let text = self.names.text(name).clone();
-                let message = format!("`{text}` alone is no field");
+                let message = format!("`{}` alone is no field", self.text(name));
                 let diagnostic = Diagnostic::new(Code::UnnamedField, span, message)
                     .help("a method has parentheses, a data field a type and a name");
                 // Of a struct it may be a member without a name.
@@ -207,7 +205,7 @@ impl Parser<'_> {
     }
 
     fn data_field(&mut self, class: u32, is_struct: bool, read: ReadParameter) -> Parsed<()> {
-        if self.at(b'(') && read.name.is_some() {
+        if self.at(b'(') && !read.name.is_empty() {
             let diagnostic = Diagnostic::new(Code::Syntax, self.span, "a method has no return type")
                 .help("remove the type before its name");
             return Err(self.report(diagnostic));
@@ -215,7 +213,7 @@ impl Parser<'_> {
         let default = self.default_value(read.ty, read.name)?;
         let keywords = self.keywords(is_struct)?;
         self.expect(b';', "after the field")?;
-        if read.name.is_none() && !is_struct {
+        if read.name.is_empty() && !is_struct {
             let diagnostic = Diagnostic::new(Code::UnnamedField, read.span, "a data field of a class needs a name")
                 .help("only members of structs and switches may lack one");
             self.report(diagnostic);
@@ -224,12 +222,12 @@ impl Parser<'_> {
         self.add_field(
             class,
             NewField {
-                name: read.name.map(|name| (name, read.name_span)),
+                name: (!read.name.is_empty()).then_some((read.name, read.name_span)),
                 kind: FieldKind::Data,
                 ty: read.ty,
                 default,
                 keywords,
-                parts: Vec::new(),
+                parts: Stretch::default(),
                 span: read.span,
             },
         );
@@ -253,7 +251,7 @@ impl Parser<'_> {
                 ty,
                 default: None,
                 keywords,
-                parts: Vec::new(),
+                parts: Stretch::default(),
                 span,
             },
         );
@@ -264,9 +262,9 @@ impl Parser<'_> {
     pub(super) fn method_parameters(&mut self, span: Span) -> Parsed<TypeId> {
         let outer = self.parameters.len();
         let read = self.method_parameter_list();
-        let members: Box<[Parameter]> = self.parameters.drain(outer..).collect();
+        let members = self.builder.types.add_members(self.parameters.drain(outer..));
         read?;
-        let record = RecordType { class: None, name: None, members };
+        let record = RecordType { class: None, name: Symbol::EMPTY, members };
         let ty = self.builder.types.add(Shape::Record(record));
         Ok(self.check_type(ty, span))
     }
@@ -299,19 +297,18 @@ impl Parser<'_> {
     fn method_parameter(&mut self) -> Parsed<Parameter> {
         let read = self.parameter("the type of a parameter")?;
         let default = self.default_value(read.ty, read.name)?;
-        let name = read.name.map_or(self.builder.empty_name.clone(), |name| self.names.text(name).clone());
-        Ok(Parameter { name, ty: read.ty, default })
+        Ok(Parameter { name: read.name, ty: read.ty, default })
     }
 
     pub(super) fn add_field(&mut self, class: u32, new: NewField) {
         let entry = &self.builder.classes[class as usize];
         let is_struct = entry.is_struct;
         if let Some((name, span)) = new.name {
-            if entry.symbol == Some(name) {
+            if entry.name == name {
                 return self.add_constructor(class, new, name, span);
             }
             if let Some(earlier) = self.builder.own_names.get(&(class, name)) {
-                let text = self.names.text(name);
+                let text = self.text(name);
                 let earlier = self.builder.fields[*earlier as usize].span;
                 let message = format!("two fields named `{text}`");
                 let diagnostic = Diagnostic::new(Code::DuplicateField, span, message)
@@ -331,13 +328,14 @@ impl Parser<'_> {
         debug_assert!(is_struct || number.is_some());
         let index = self.push_field(new, number.map(|number| number as u16));
         self.builder.classes[class as usize].own.push(index);
-        if let Some(symbol) = self.builder.fields[index as usize].symbol {
-            self.builder.own_names.insert((class, symbol), index);
+        let name = self.builder.fields[index as usize].name;
+        if !name.is_empty() {
+            self.builder.own_names.insert((class, name), index);
         }
     }
 
     fn add_constructor(&mut self, class: u32, new: NewField, name: Symbol, span: Span) {
-        let text = self.names.text(name);
+        let text = self.text(name);
         let entry = &self.builder.classes[class as usize];
         if new.kind != FieldKind::Atomic {
             let kind = if entry.is_struct { "struct" } else { "class" };
@@ -360,13 +358,8 @@ impl Parser<'_> {
     }
 
     fn push_field(&mut self, new: NewField, number: Option<u16>) -> u32 {
-        let name = match new.name {
-            Some((name, _)) => self.names.text(name).clone(),
-            None => self.builder.empty_name.clone(),
-        };
         self.builder.fields.push(FieldEntry {
-            symbol: new.name.map(|(name, _)| name),
-            name,
+            name: new.name.map_or(Symbol::EMPTY, |(name, _)| name),
             number,
             kind: new.kind,
             ty: new.ty,

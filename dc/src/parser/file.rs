@@ -62,7 +62,7 @@ impl Parser<'_> {
     pub(super) fn check_free(&mut self, name: Symbol, span: Span) {
         if let Some((_, earlier)) = self.builder.things.get(&name) {
             let earlier = *earlier;
-            let message = format!("`{}` is declared twice", self.names.text(name));
+            let message = format!("`{}` is declared twice", self.text(name));
             let diagnostic = Diagnostic::new(Code::DuplicateName, span, message)
                 .label("declared again here")
                 .also(earlier, "first declared here")
@@ -98,11 +98,11 @@ impl Parser<'_> {
 
     fn import_symbol(&mut self) -> Parsed<String> {
         let (name, _) = self.name("an imported name")?;
-        let mut text = self.names.text(name).to_string();
+        let mut text = self.text(name).to_string();
         while self.accept(b'/') {
             let (suffix, _) = self.name("a suffix such as AI")?;
             text.push('/');
-            text.push_str(self.names.text(suffix));
+            text.push_str(self.text(suffix));
         }
         Ok(text)
     }
@@ -112,13 +112,12 @@ impl Parser<'_> {
             match self.token {
                 Token::Name(name) => {
                     let bit = Names::historical_bit(name).unwrap_or(0);
-                    let is_new = self.builder.keyword_set.insert(name);
+                    let is_new = self.builder.declared_keywords.insert(name);
                     if is_new {
                         self.keyword_lists.clear();
                     }
                     if is_new && bit & self.builder.known_historical == 0 {
-                        let text = self.names.text(name).clone();
-                        self.builder.known_keywords.push((name, text));
+                        self.builder.known_keywords.push(name);
                         self.builder.known_historical |= bit;
                     }
                     self.advance();
@@ -140,10 +139,11 @@ impl Parser<'_> {
         let parsed = self.parameter("a type")?;
         let default = self.default_value(parsed.ty, parsed.name)?;
         let ty = match default {
-            Some(bytes) => self.builder.types.with_default(parsed.ty, bytes),
+            Some(packed) => self.builder.types.with_default(parsed.ty, packed),
             None => parsed.ty,
         };
-        let Some(name) = parsed.name else {
+        let name = parsed.name;
+        if name.is_empty() {
             if let Some(earlier) = self.builder.unnamed_typedef.replace(parsed.span) {
                 let diagnostic =
                     Diagnostic::new(Code::DuplicateTypedef, parsed.span, "a second typedef without a name")
@@ -151,11 +151,11 @@ impl Parser<'_> {
                         .help("name it after its type, or leave it out");
                 self.report(diagnostic);
             }
-            self.builder.typedef_names.push((self.builder.empty_name.clone(), ty));
+            self.builder.typedef_names.push(name);
             return Ok(());
-        };
-        let text = self.names.text(name).clone();
+        }
         if let Some(earlier) = self.builder.typedefs.get(&name) {
+            let text = self.text(name);
             let (message, note) = if earlier.implicit {
                 (
                     format!("`{text}` was already used as a type"),
@@ -171,7 +171,7 @@ impl Parser<'_> {
         }
         let entry = Typedef { ty, span: parsed.name_span, implicit: false };
         self.builder.typedefs.insert(name, entry);
-        self.builder.typedef_names.push((text, ty));
+        self.builder.typedef_names.push(name);
         Ok(())
     }
 }

@@ -11,7 +11,7 @@ mod parameter;
 mod switch;
 mod value;
 
-use crate::builder::{Builder, KeywordList};
+use crate::builder::{Builder, KeywordsId};
 use crate::code::Code;
 use crate::contract::Options;
 use crate::diagnostic::{Diagnostic, Diagnostics};
@@ -19,10 +19,10 @@ use crate::lexer::{Lexer, Token};
 use crate::limits::{DEFAULT_WEIGHT_MAX, DIAGNOSTICS_MAX, NESTING_MAX, SOURCE_BYTES_MAX};
 use crate::literal::Literal;
 use crate::names::{Names, Symbol, Word, nearest};
+use crate::simple::{Number, Simple, SimpleType};
 use crate::source::{Source, Span};
 use crate::types::{Parameter, TypeId};
-use hashbrown::HashMap;
-use std::sync::Arc;
+use hashbrown::HashTable;
 
 /// A mistake was reported; the caller goes on where it can.
 pub(crate) struct Stop;
@@ -35,7 +35,6 @@ type Parsed<T> = Result<T, Stop>;
 pub(crate) struct Parser<'a> {
     options: &'a Options,
     lexer: Lexer<'a>,
-    names: Names,
     builder: Builder,
     diagnostics: Vec<Diagnostic>,
     token: Token,
@@ -48,9 +47,12 @@ pub(crate) struct Parser<'a> {
     /// Parameters of the methods around the current token, the innermost last.
     parameters: Vec<Parameter>,
     /// Lists of keywords read so far, by what was mentioned in which order; void when a keyword is declared.
-    keyword_lists: HashMap<Vec<Symbol>, Arc<KeywordList>>,
+    keyword_lists: HashTable<KeywordsId>,
     /// The keywords of the field that is being read.
     mentioned: Vec<Symbol>,
+    /// The decorations of the parameter that is being read, and the ranges of one of them.
+    decorated: SimpleType,
+    ranges: Vec<(Number, Number)>,
 }
 
 /// Reads all sources in order.
@@ -107,7 +109,6 @@ impl<'a> Parser<'a> {
         Parser {
             options,
             lexer,
-            names: Names::new(declarations),
             builder: Builder::new(declarations),
             diagnostics: Vec::new(),
             token: Token::End,
@@ -116,8 +117,10 @@ impl<'a> Parser<'a> {
             depth: 0,
             bodies: 0,
             parameters: Vec::new(),
-            keyword_lists: HashMap::new(),
+            keyword_lists: HashTable::new(),
             mentioned: Vec::new(),
+            decorated: SimpleType::new(Simple::Int8),
+            ranges: Vec::new(),
         }
     }
 }
@@ -131,9 +134,10 @@ impl Parser<'_> {
                 diagnostics.push(diagnostic);
             }
         };
-        (self.token, self.span) = self.lexer.next(&mut self.names, &mut report);
+        (self.token, self.span) = self.lexer.next(&mut self.builder.types.names, &mut report);
     }
 
+    #[cold]
     fn report(&mut self, diagnostic: Diagnostic) -> Stop {
         if self.diagnostics.len() < DIAGNOSTICS_MAX {
             self.diagnostics.push(diagnostic);
@@ -150,14 +154,17 @@ impl Parser<'_> {
         self.token = Token::End;
     }
 
+    #[cold]
     fn error(&mut self, code: Code, span: Span, message: impl Into<String>) -> Stop {
         self.report(Diagnostic::new(code, span, message))
     }
 
+    #[inline]
     fn at(&self, mark: u8) -> bool {
-        self.token == Token::Mark(mark)
+        matches!(self.token, Token::Mark(found) if found == mark)
     }
 
+    #[inline]
     fn accept(&mut self, mark: u8) -> bool {
         let found = self.at(mark);
         if found {
@@ -166,14 +173,18 @@ impl Parser<'_> {
         found
     }
 
+    #[inline]
     fn expect(&mut self, mark: u8, purpose: &str) -> Parsed<()> {
-        if self.accept(mark) {
-            return Ok(());
-        }
-        Err(self.unexpected(&format!("`{}` {purpose}", mark as char)))
+        if self.accept(mark) { Ok(()) } else { Err(self.missing(mark, purpose)) }
+    }
+
+    #[cold]
+    fn missing(&mut self, mark: u8, purpose: &str) -> Stop {
+        self.unexpected(&format!("`{}` {purpose}", mark as char))
     }
 
     /// Reports that something else was expected than what stands here.
+    #[cold]
     fn unexpected(&mut self, expected: &str) -> Stop {
         if self.token == Token::Bad {
             return Stop;
@@ -187,22 +198,28 @@ impl Parser<'_> {
     fn describe(&self) -> String {
         match self.token {
             Token::End => "the end of the file".to_owned(),
-            Token::Name(name) if self.is_keyword(name) => format!("the keyword `{}`", self.names.text(name)),
+            Token::Name(name) if self.is_keyword(name) => format!("the keyword `{}`", self.text(name)),
             Token::Text => "quoted text".to_owned(),
             Token::Hex => "hex bytes".to_owned(),
             _ => format!("`{}`", String::from_utf8_lossy(self.lexer.slice(self.span))),
         }
     }
 
+    fn text(&self, name: Symbol) -> &str {
+        self.builder.types.name(name)
+    }
+
+    #[inline]
     fn is_keyword(&self, name: Symbol) -> bool {
-        Names::historical_bit(name).is_some() || self.builder.keyword_set.contains(&name)
+        let declared = &self.builder.declared_keywords;
+        Names::historical_bit(name).is_some() || (!declared.is_empty() && declared.contains(&name))
     }
 
     /// A name that is no keyword at this moment.
     fn name(&mut self, what: &str) -> Parsed<(Symbol, Span)> {
         match self.token {
             Token::Name(name) if self.is_keyword(name) => {
-                let message = format!("the keyword `{}` cannot be {what}", self.names.text(name));
+                let message = format!("the keyword `{}` cannot be {what}", self.text(name));
                 let help = if Names::historical_bit(name).is_some() {
                     "the nine historical keywords are never names"
                 } else {

@@ -8,8 +8,8 @@ use crate::diagnostic::Diagnostic;
 use crate::lexer::Token;
 use crate::names::Symbol;
 use crate::source::Span;
-use crate::types::{RecordType, Shape};
-use std::sync::Arc;
+use crate::stretch::Stretch;
+use crate::types::{Parameter, RecordType, Shape};
 
 impl Parser<'_> {
     pub(super) fn molecule(&mut self, class: u32, name: Symbol, span: Span) -> Parsed<()> {
@@ -34,40 +34,33 @@ impl Parser<'_> {
         self.expect(b';', "after the molecule")?;
         self.check_part_keywords(&parts);
         let Some((first, _)) = parts.first() else { return Ok(()) };
-        let first = &self.builder.fields[*first as usize];
-        let keywords = first.keywords.clone();
-        let mut members = Vec::new();
+        let keywords = self.builder.fields[*first as usize].keywords;
+        let mut members: Vec<Parameter> = Vec::new();
         for (part, _) in &parts {
             if let Shape::Record(record) = self.builder.types.shape(self.builder.fields[*part as usize].ty) {
-                members.extend(record.members.iter().cloned());
+                members.extend_from_slice(self.builder.types.members(record.members));
             }
         }
-        let record = RecordType { class: None, name: None, members: members.into() };
+        let members = self.builder.types.add_members(members);
+        let record = RecordType { class: None, name: Symbol::EMPTY, members };
         let ty = self.builder.types.add(Shape::Record(record));
         let ty = self.check_type(ty, span);
+        let parts = Stretch::append(&mut self.builder.parts, parts.into_iter().map(|(part, _)| part));
         self.add_field(
             class,
-            NewField {
-                name: Some((name, span)),
-                kind: FieldKind::Molecular,
-                ty,
-                default: None,
-                keywords,
-                parts: parts.into_iter().map(|(part, _)| part).collect(),
-                span,
-            },
+            NewField { name: Some((name, span)), kind: FieldKind::Molecular, ty, default: None, keywords, parts, span },
         );
         Ok(())
     }
 
     fn part(&mut self, class: u32, part: Symbol, span: Span) -> Option<u32> {
         let Some(index) = self.builder.find_field(class, part) else {
-            let text = self.names.text(part).clone();
+            let text = self.text(part);
             let entry = &self.builder.classes[class as usize];
             let inherited = entry.bases.iter().flat_map(|base| &self.builder.classes[*base as usize].inherited);
             let names = entry.own.iter().chain(inherited).map(|field| &self.builder.fields[*field as usize]);
-            let names = names.filter(|field| field.kind == FieldKind::Atomic).map(|field| &*field.name);
-            let hint = Self::did_you_mean(&text, names);
+            let names = names.filter(|field| field.kind == FieldKind::Atomic).map(|field| self.text(field.name));
+            let hint = Self::did_you_mean(text, names);
             let hint = hint.unwrap_or_else(|| "declare the method above, here or in a base".to_owned());
             let message = format!("the molecule's part `{text}` is not declared");
             let diagnostic = Diagnostic::new(Code::UnknownPart, span, message).help(hint);
@@ -78,7 +71,7 @@ impl Parser<'_> {
         if field.kind == FieldKind::Atomic {
             return Some(index);
         }
-        let text = self.names.text(part);
+        let text = self.text(part);
         let kind = if field.kind == FieldKind::Data { "data field" } else { "molecule" };
         let message = format!("the {kind} `{text}` cannot be part of a molecule");
         let diagnostic =
@@ -89,8 +82,9 @@ impl Parser<'_> {
 
     fn check_part_keywords(&mut self, parts: &[(u32, Span)]) {
         let sorted = |field: &FieldEntry| {
-            let mut names: Vec<Arc<str>> = field.keywords.names.clone();
-            names.sort();
+            let list = &self.builder.keyword_lists[field.keywords.0 as usize];
+            let mut names: Vec<&str> = list.names.iter().map(|name| self.text(*name)).collect();
+            names.sort_unstable();
             names
         };
         let Some((first, rest)) = parts.split_first() else {
@@ -114,6 +108,6 @@ impl Parser<'_> {
     }
 }
 
-fn listed(keywords: &[Arc<str>]) -> String {
+fn listed(keywords: &[&str]) -> String {
     if keywords.is_empty() { "none".to_owned() } else { keywords.join(" ") }
 }

@@ -6,13 +6,14 @@ use crate::code::Code;
 use crate::diagnostic::Diagnostic;
 use crate::lexer::{Token, decode_text};
 use crate::names::{Symbol, Word};
-use crate::simple::{Number, Refusal, Simple, SimpleType, overlapping};
+use crate::simple::{Number, Refusal, Simple, overlapping};
 use crate::source::Span;
 use crate::types::{TypeId, Types};
 
 /// A parameter as it was read, before its default.
 pub(super) struct ReadParameter {
-    pub name: Option<Symbol>,
+    /// Empty if it has none.
+    pub name: Symbol,
     pub name_span: Span,
     pub ty: TypeId,
     pub span: Span,
@@ -47,15 +48,16 @@ impl Parser<'_> {
     /// What follows the name of a type that was read already.
     pub(super) fn rest_of_parameter(&mut self, ty: TypeId, start: Span) -> Parsed<ReadParameter> {
         // A misspelt type word was reported; what decorates it is no second mistake.
-        while ty == TypeId::INVALID && (self.at(b'(') || self.at(b'/') || self.at(b'%')) {
-            self.decoration(&mut SimpleType::new(Simple::Float64), true)?;
+        while ty == TypeId::INVALID && self.at_decoration() {
+            self.decorated.reset(Simple::Float64);
+            self.decoration(true)?;
         }
         self.refuse_decoration("a decoration belongs to a type word such as int16, inside the typedef or struct")?;
         let mut brackets = Vec::new();
         self.brackets(&mut brackets)?;
         self.refuse_decoration("a decoration stands before the brackets")?;
         let (name, name_span) = self.parameter_name(start)?;
-        if name.is_some() {
+        if !name.is_empty() {
             self.refuse_decoration("a decoration belongs to a type word such as int16, inside the typedef or struct")?;
             self.brackets(&mut brackets)?;
             self.refuse_decoration("a decoration stands before the brackets")?;
@@ -65,33 +67,44 @@ impl Parser<'_> {
     }
 
     fn simple_parameter(&mut self, simple: Simple, start: Span) -> Parsed<ReadParameter> {
-        let mut decorated: Option<SimpleType> = None;
-        while self.at(b'(') || self.at(b'/') || self.at(b'%') {
-            let target = decorated.get_or_insert_with(|| SimpleType::new(simple));
-            self.decoration(target, true)?;
+        let mut decorated = false;
+        while self.at_decoration() {
+            self.decorate(simple, &mut decorated);
+            self.decoration(true)?;
         }
         let mut brackets = Vec::new();
         self.brackets(&mut brackets)?;
         self.refuse_decoration("a decoration stands before the brackets")?;
         let (name, name_span) = self.parameter_name(start)?;
-        if name.is_some() {
+        if !name.is_empty() {
             while brackets.is_empty() && (self.at(b'/') || self.at(b'%')) {
-                let target = decorated.get_or_insert_with(|| SimpleType::new(simple));
-                self.decoration(target, false)?;
+                self.decorate(simple, &mut decorated);
+                self.decoration(false)?;
             }
             self.refuse_decoration("a range stands before the name, a decoration before the brackets")?;
             self.brackets(&mut brackets)?;
             self.refuse_decoration("a decoration stands before the brackets")?;
         }
-        let ty = match decorated {
-            Some(decorated) if !decorated.is_plain() => {
-                let ty = self.builder.types.add_simple(decorated);
-                self.check_type(ty, start)
-            }
-            _ => Types::plain(simple),
+        let ty = if decorated && !self.decorated.is_plain() {
+            let ty = self.builder.types.add_simple(&self.decorated);
+            self.check_type(ty, start)
+        } else {
+            Types::plain(simple)
         };
         let ty = self.arrays(ty, &brackets, start);
         Ok(ReadParameter { name, name_span, ty, span: start.to(self.last) })
+    }
+
+    #[inline]
+    fn at_decoration(&self) -> bool {
+        matches!(self.token, Token::Mark(b'(' | b'/' | b'%'))
+    }
+
+    /// Before the first decoration of a type word.
+    fn decorate(&mut self, simple: Simple, decorated: &mut bool) {
+        if !std::mem::replace(decorated, true) {
+            self.decorated.reset(simple);
+        }
     }
 
     fn arrays(&mut self, ty: TypeId, brackets: &[Vec<(u32, u32)>], span: Span) -> TypeId {
@@ -102,25 +115,28 @@ impl Parser<'_> {
         self.check_type(ty, span)
     }
 
-    fn parameter_name(&mut self, start: Span) -> Parsed<(Option<Symbol>, Span)> {
+    fn parameter_name(&mut self, start: Span) -> Parsed<(Symbol, Span)> {
         match self.token {
-            Token::Name(_) => self.name("a name").map(|(name, span)| (Some(name), span)),
+            Token::Name(_) => self.name("a name"),
             Token::Word(_) | Token::Type(_) => Err(self.name("a name").err().unwrap_or(Stop)),
-            _ => Ok((None, start)),
+            _ => Ok((Symbol::EMPTY, start)),
         }
     }
 
+    #[inline]
     fn refuse_decoration(&mut self, help: &str) -> Parsed<()> {
-        if !(self.at(b'(') || self.at(b'/') || self.at(b'%')) {
-            return Ok(());
-        }
+        if self.at_decoration() { Err(self.misplaced_decoration(help)) } else { Ok(()) }
+    }
+
+    #[cold]
+    fn misplaced_decoration(&mut self, help: &str) -> Stop {
         let what = match self.token {
             Token::Mark(b'(') => "a range",
             Token::Mark(b'/') => "a divisor",
             _ => "a modulus",
         };
         let diagnostic = Diagnostic::new(Code::Decoration, self.span, format!("{what} cannot stand here")).help(help);
-        Err(self.report(diagnostic))
+        self.report(diagnostic)
     }
 
     /// A type called by name: typedefs first, then classes, structs and switches.
@@ -147,13 +163,13 @@ impl Parser<'_> {
         if self.token == Token::Bad {
             return;
         }
-        let text = self.names.text(name).clone();
+        let text = self.text(name).to_owned();
         let candidates = self
             .builder
             .typedefs
             .keys()
             .chain(self.builder.things.keys())
-            .map(|name| &**self.names.text(*name))
+            .map(|name| self.text(*name))
             .chain(Simple::ALL.iter().map(|simple| simple.name()));
         let hint = match &*text {
             "float32" | "float" | "double" => {
@@ -169,16 +185,17 @@ impl Parser<'_> {
         self.report(diagnostic);
     }
 
-    fn decoration(&mut self, target: &mut SimpleType, before_name: bool) -> Parsed<()> {
+    /// One more decoration of the type word whose decorations are being read.
+    fn decoration(&mut self, before_name: bool) -> Parsed<()> {
         let start = self.span;
         let result: Result<(), Refusal> = if self.accept(b'(') {
-            let ranges = self.ranges()?;
-            target.set_ranges(ranges)
+            self.read_ranges()?;
+            self.decorated.set_ranges(&self.ranges)
         } else if self.accept(b'/') {
             match self.token {
                 Token::Uint(divisor) => {
                     self.advance();
-                    target.set_divisor(divisor, before_name)
+                    self.decorated.set_divisor(divisor, before_name)
                 }
                 Token::Signed(_) | Token::Real(_) => {
                     let found = self.describe();
@@ -193,7 +210,7 @@ impl Parser<'_> {
                 return Err(self.unexpected("a modulus"));
             };
             self.advance();
-            target.set_modulus(modulus)
+            self.decorated.set_modulus(modulus)
         };
         if let Err((code, message, help)) = result {
             let diagnostic = Diagnostic::new(code, start.to(self.last), message).help_if(help);
@@ -212,16 +229,15 @@ impl Parser<'_> {
     }
 
     /// Ranges up to the closing parenthesis, the opening one being read.
-    fn ranges(&mut self) -> Parsed<Vec<(Number, Number)>> {
-        let mut ranges = Vec::with_capacity(1);
+    fn read_ranges(&mut self) -> Parsed<()> {
+        self.ranges.clear();
         if !self.at(b')') && !self.at(b',') {
-            self.range(&mut ranges)?;
+            self.range()?;
         }
         while self.accept(b',') {
-            self.range(&mut ranges)?;
+            self.range()?;
         }
-        self.expect(b')', "to close the range").map_err(|stop| self.hint_at_range(stop))?;
-        Ok(ranges)
+        self.expect(b')', "to close the range").map_err(|stop| self.hint_at_range(stop))
     }
 
     /// The two spellings that look right and are not (spec 3.6).
@@ -233,7 +249,7 @@ impl Parser<'_> {
         stop
     }
 
-    fn range(&mut self, ranges: &mut Vec<(Number, Number)>) -> Parsed<()> {
+    fn range(&mut self) -> Parsed<()> {
         let start = self.span;
         let low = self.bound()?;
         let high = match self.token {
@@ -251,20 +267,20 @@ impl Parser<'_> {
             }
             _ => low,
         };
-        self.add_range(ranges, low, high, start.to(self.last));
+        self.add_range(low, high, start.to(self.last));
         Ok(())
     }
 
-    fn add_range(&mut self, ranges: &mut Vec<(Number, Number)>, low: Number, high: Number, span: Span) {
+    fn add_range(&mut self, low: Number, high: Number, span: Span) {
         if high.less_than(low) {
             let message = format!("this range runs backwards, from {low} to {high}");
             let diagnostic = Diagnostic::new(Code::Range, span, message).help(format!("write {high} - {low}"));
             self.report(diagnostic);
-        } else if let Some((other_low, other_high)) = overlapping(ranges, low, high) {
+        } else if let Some((other_low, other_high)) = overlapping(&self.ranges, low, high) {
             let message = format!("this range shares values with the earlier range {other_low} to {other_high}");
             self.error(Code::Range, span, message);
         } else {
-            ranges.push((low, high));
+            self.ranges.push((low, high));
         }
     }
 
@@ -294,22 +310,22 @@ impl Parser<'_> {
                 let message = format!("more than {} brackets", crate::limits::NESTING_MAX);
                 return Err(self.error(Code::Limit, self.last, message));
             }
-            let mut sizes = Vec::new();
+            self.ranges.clear();
             if !self.at(b']') && !self.at(b',') {
-                self.size(&mut sizes)?;
+                self.size()?;
             }
             while self.accept(b',') {
-                self.size(&mut sizes)?;
+                self.size()?;
             }
             self.expect(b']', "to close the array size")?;
             // Both bounds were checked to fit 32 bits.
             let whole = |number: Number| number.as_real() as u32;
-            brackets.push(sizes.into_iter().map(|(low, high)| (whole(low), whole(high))).collect());
+            brackets.push(self.ranges.iter().map(|(low, high)| (whole(*low), whole(*high))).collect());
         }
         Ok(())
     }
 
-    fn size(&mut self, sizes: &mut Vec<(Number, Number)>) -> Parsed<()> {
+    fn size(&mut self) -> Parsed<()> {
         let start = self.span;
         let low = self.size_bound()?;
         let high = match self.token {
@@ -330,7 +346,7 @@ impl Parser<'_> {
             self.error(Code::ArraySize, span, message);
             return Ok(());
         }
-        self.add_range(sizes, Number::Int(low as i128), Number::Int(high as i128), span);
+        self.add_range(Number::Int(low as i128), Number::Int(high as i128), span);
         Ok(())
     }
 

@@ -44,7 +44,7 @@ impl Parser<'_> {
     pub(super) fn switch_body(&mut self, name: Option<Symbol>) -> Parsed<TypeId> {
         let start = self.span;
         self.expect(b'(', "before the key of a switch")?;
-        let (key, key_name) = self.switch_key()?;
+        let key = self.switch_key()?;
         self.expect(b')', "after the one key of a switch")?;
         self.expect(b'{', "to open the body of a switch")?;
         let mut body = Body::default();
@@ -58,16 +58,16 @@ impl Parser<'_> {
             if let Token::Word(Word::Dclass | Word::Typedef | Word::Keyword | Word::Import | Word::From) = self.token {
                 return Err(self.unexpected("`}` to close the switch"));
             }
-            if self.case_item(&mut body, &key, key_name).is_err() {
+            if self.case_item(&mut body, &key).is_err() {
                 self.recover_in_body();
             }
         }
-        let name = name.map_or(self.builder.empty_name.clone(), |name| self.names.text(name).clone());
-        let ty = self.builder.types.add(Shape::Switch(Box::new(finish(name, key, body))));
+        let switch = self.finish(name.unwrap_or(Symbol::EMPTY), key, body);
+        let ty = self.builder.types.add(Shape::Switch(Box::new(switch)));
         Ok(self.check_type(ty, start))
     }
 
-    fn switch_key(&mut self) -> Parsed<(Parameter, Option<Symbol>)> {
+    fn switch_key(&mut self) -> Parsed<Parameter> {
         let start = self.span;
         let read = if let Token::Name(_) = self.token {
             let (name, span) = self.name("the key of a switch")?;
@@ -90,30 +90,27 @@ impl Parser<'_> {
             let message = "the key of a switch takes no keywords";
             return Err(self.error(Code::KeywordNotAllowed, self.span, message));
         }
-        let text = read.name.map_or(self.builder.empty_name.clone(), |name| self.names.text(name).clone());
-        let key = Parameter { name: text, ty: read.ty, default: None };
-        Ok((key, read.name))
+        Ok(Parameter { name: read.name, ty: read.ty, default: None })
     }
 
-    fn method_key(&mut self, name: Symbol, span: Span) -> Parsed<(Parameter, Option<Symbol>)> {
+    fn method_key(&mut self, name: Symbol, span: Span) -> Parsed<Parameter> {
         if self.bodies == 0 {
             let message = "a method can be a switch key only inside a class or struct";
             self.error(Code::SwitchKey, span, message);
         }
         let ty = self.method_parameters(span)?;
-        let key = Parameter { name: self.names.text(name).clone(), ty, default: None };
-        Ok((key, Some(name)))
+        Ok(Parameter { name, ty, default: None })
     }
 
-    fn case_item(&mut self, body: &mut Body, key: &Parameter, key_name: Option<Symbol>) -> Parsed<()> {
+    fn case_item(&mut self, body: &mut Body, key: &Parameter) -> Parsed<()> {
         match self.token {
             Token::Mark(b';') => self.advance(),
             Token::Word(Word::Case) => {
                 self.advance();
                 let literal = self.value()?;
                 self.expect(b':', "after the value of a case")?;
-                let value = self.pack_literal(key.ty, &key.name, &literal);
-                let value: Box<[u8]> = value.map_or(Box::default(), |bytes| bytes.to_vec().into());
+                let value = self.pack_literal(key.ty, key.name, &literal);
+                let value: Box<[u8]> = value.unwrap_or_default().into();
                 if let Some(earlier) = body.by_value.get(&value) {
                     let diagnostic = Diagnostic::new(Code::DuplicateCase, literal.span, "this case is there already")
                         .also(*earlier, "the same packed key")
@@ -144,12 +141,12 @@ impl Parser<'_> {
                 self.expect(b';', "after `break`")?;
                 body.open_from = body.cases.len();
             }
-            _ => return self.switch_member(body, key_name),
+            _ => return self.switch_member(body, key.name),
         }
         Ok(())
     }
 
-    fn switch_member(&mut self, body: &mut Body, key_name: Option<Symbol>) -> Parsed<()> {
+    fn switch_member(&mut self, body: &mut Body, key_name: Symbol) -> Parsed<()> {
         let start = self.span;
         let read = if let Token::Name(_) = self.token {
             let (name, span) = self.name("a type")?;
@@ -182,20 +179,33 @@ impl Parser<'_> {
             let message = format!("the cases of a switch may hold {SWITCH_MEMBERS_MAX} members together");
             return Err(self.error(Code::Limit, read.span, message));
         }
-        let text = read.name.map_or(self.builder.empty_name.clone(), |name| self.names.text(name).clone());
-        if let Some(name) = read.name {
-            self.check_member_name(body, name, read.name_span, key_name);
+        if !read.name.is_empty() {
+            self.check_member_name(body, read.name, read.name_span, key_name);
         }
         for case in &mut body.cases[body.open_from..] {
-            case.members.push(Parameter { name: text.clone(), ty: read.ty, default: default.clone() });
+            case.members.push(Parameter { name: read.name, ty: read.ty, default });
         }
         Ok(())
     }
 
-    fn check_member_name(&mut self, body: &mut Body, name: Symbol, span: Span, key_name: Option<Symbol>) {
-        let text = self.names.text(name).clone();
-        if key_name == Some(name) {
-            let message = format!("the member `{text}` is named like the key of its switch");
+    fn finish(&mut self, name: Symbol, key: Parameter, body: Body) -> SwitchType {
+        let mut switch = SwitchType { name, key, cases: Vec::new(), by_value: HashMap::new(), default: None };
+        for case in body.cases {
+            let members = self.builder.types.add_members(case.members);
+            match case.value {
+                Some(value) => {
+                    switch.by_value.insert(value.clone(), switch.cases.len() as u32);
+                    switch.cases.push(Case { value, members });
+                }
+                None => switch.default = Some(members),
+            }
+        }
+        switch
+    }
+
+    fn check_member_name(&mut self, body: &mut Body, name: Symbol, span: Span, key_name: Symbol) {
+        if key_name == name {
+            let message = format!("the member `{}` is named like the key of its switch", self.text(name));
             self.error(Code::DuplicateField, span, message);
         }
         let mut earlier = None;
@@ -203,7 +213,7 @@ impl Parser<'_> {
             earlier = earlier.or(case.names.insert(name, span));
         }
         if let Some(earlier) = earlier {
-            let message = format!("two members named `{text}` in one case");
+            let message = format!("two members named `{}` in one case", self.text(name));
             let diagnostic = Diagnostic::new(Code::DuplicateField, span, message)
                 .also(earlier, "the first is here")
                 .help("without a `break`, a member belongs to all cases above it");
@@ -216,19 +226,4 @@ impl OpenCase {
     fn new(value: Option<Box<[u8]>>) -> Self {
         OpenCase { value, members: Vec::new(), names: HashMap::new() }
     }
-}
-
-fn finish(name: std::sync::Arc<str>, key: Parameter, body: Body) -> SwitchType {
-    let mut switch = SwitchType { name, key, cases: Vec::new(), by_value: HashMap::new(), default: None };
-    for case in body.cases {
-        let members = case.members.into_boxed_slice();
-        match case.value {
-            Some(value) => {
-                switch.by_value.insert(value.clone(), switch.cases.len() as u32);
-                switch.cases.push(Case { value, members });
-            }
-            None => switch.default = Some(members),
-        }
-    }
-    switch
 }

@@ -4,28 +4,33 @@ use super::{Parsed, Parser};
 use crate::code::Code;
 use crate::diagnostic::Diagnostic;
 use crate::lexer::{Token, decode_hex, decode_text};
-use crate::limits::REPETITION_MAX;
+use crate::limits::{DEFAULT_WEIGHT_TOTAL_MAX, REPETITION_MAX};
 use crate::literal::{Literal, LiteralNode};
 use crate::names::Symbol;
-use crate::types::TypeId;
-use std::sync::Arc;
+use crate::types::{Packed, TypeId};
 
 impl Parser<'_> {
     /// `= value` after a parameter, packed; none if there is no `=`, or if it cannot be packed (which is reported).
-    pub(super) fn default_value(&mut self, ty: TypeId, name: Option<Symbol>) -> Parsed<Option<Arc<[u8]>>> {
+    pub(super) fn default_value(&mut self, ty: TypeId, name: Symbol) -> Parsed<Option<Packed>> {
         if !self.accept(b'=') {
             return Ok(None);
         }
         let literal = self.value()?;
-        let name = name.map_or(self.builder.empty_name.clone(), |name| self.names.text(name).clone());
-        Ok(self.pack_literal(ty, &name, &literal))
+        let Some(bytes) = self.pack_literal(ty, name, &literal) else { return Ok(None) };
+        if (self.builder.types.packed_bytes() + bytes.len()) as u64 > DEFAULT_WEIGHT_TOTAL_MAX {
+            let message = format!("all defaults together may have {DEFAULT_WEIGHT_TOTAL_MAX} bytes");
+            let stop = self.error(Code::Limit, literal.span, message);
+            self.give_up();
+            return Err(stop);
+        }
+        Ok(Some(self.builder.types.add_packed(&bytes)))
     }
 
     /// Packs, and reports what cannot be.
-    pub(super) fn pack_literal(&mut self, ty: TypeId, name: &str, literal: &Literal) -> Option<Arc<[u8]>> {
+    pub(super) fn pack_literal(&mut self, ty: TypeId, name: Symbol, literal: &Literal) -> Option<Vec<u8>> {
         let mut bytes = Vec::new();
-        match self.builder.types.pack(ty, name, literal, &mut bytes) {
-            Ok(()) => Some(bytes.into()),
+        match self.builder.types.pack(ty, self.text(name), literal, &mut bytes) {
+            Ok(()) => Some(bytes),
             Err(fault) => {
                 let diagnostic = Diagnostic::new(fault.code, fault.item.span, fault.message);
                 self.report(diagnostic);
@@ -40,12 +45,12 @@ impl Parser<'_> {
         if let Token::Name(_) = self.token {
             let (name, span) = self.name("the label of a value")?;
             if !self.accept(b'=') {
-                let message = format!("the bare word `{}` is not a value", self.names.text(name));
+                let message = format!("the bare word `{}` is not a value", self.text(name));
                 let diagnostic = Diagnostic::new(Code::Syntax, span, message)
                     .help("a value is a number, quoted text, hex bytes such as <00ff>, or a list");
                 return Err(self.report(diagnostic));
             }
-            label = Some(self.names.text(name).clone());
+            label = Some(self.text(name).into());
         }
         let (node, repeatable) = self.plain_value()?;
         let mut repeat = 1;
