@@ -6,7 +6,7 @@
 use crate::contract::Options;
 use crate::keywords::Keywords;
 use crate::names::Symbol;
-use crate::number_hasher::{BuildNumberHasher, NumberMap, NumberSet};
+use crate::number_hasher::{NumberMap, NumberSet};
 use crate::source::Span;
 use crate::stretch::Stretch;
 use crate::types::{Packed, Parameter, RecordType, Shape, TypeId, Types};
@@ -44,6 +44,9 @@ pub(crate) struct KeywordsId(pub u32);
 
 #[derive(Clone, Copy)]
 pub(crate) struct FieldEntry {
+    /// The class that declares it, and the field of the same name that was declared before it, in any class.
+    pub class: u32,
+    pub namesake: Option<u32>,
     /// Empty for a member without a name.
     pub name: Symbol,
     pub number: Option<u16>,
@@ -100,8 +103,8 @@ pub(crate) struct Builder {
     pub fields: Vec<FieldEntry>,
     /// Fields that molecules are made of.
     pub parts: Vec<u32>,
-    /// The fields that each class declares itself, by its place and their name. Not the constructor.
-    pub own_names: NumberMap<(u32, Symbol), u32>,
+    /// The field of each name that was declared last. No constructors.
+    newest: Vec<Option<u32>>,
     /// File-level classes and structs in the order of their closing braces.
     pub class_list: Vec<u32>,
     pub things: NumberMap<Symbol, (Thing, Span)>,
@@ -150,7 +153,7 @@ impl Builder {
             classes: Vec::with_capacity(capacity / 8),
             fields: Vec::with_capacity(capacity),
             parts: Vec::new(),
-            own_names: NumberMap::with_capacity_and_hasher(capacity, BuildNumberHasher::default()),
+            newest: Vec::with_capacity(capacity),
             class_list: Vec::with_capacity(capacity / 8),
             things: NumberMap::default(),
             typedefs: NumberMap::default(),
@@ -186,10 +189,39 @@ impl Builder {
         Some(inherited + entry.own.len())
     }
 
+    /// The field of that name that the class itself declares; not the constructor.
+    pub fn own_field(&self, class: u32, name: Symbol) -> Option<u32> {
+        let mut place = *self.newest.get(name.0 as usize)?;
+        // Fields are declared while their class is the newest or one inside it is: what a class that began earlier
+        // declared before ends the search.
+        while let Some(index) = place {
+            let field = &self.fields[index as usize];
+            if field.class <= class {
+                return (field.class == class).then_some(index);
+            }
+            place = field.namesake;
+        }
+        None
+    }
+
+    /// Adds a field to its class, where it can be found by its name.
+    pub fn add_own_field(&mut self, mut field: FieldEntry) {
+        let index = self.fields.len() as u32;
+        if !field.name.is_empty() {
+            let symbol = field.name.0 as usize;
+            if self.newest.len() <= symbol {
+                self.newest.resize(self.types.names.len(), None);
+            }
+            field.namesake = self.newest[symbol].replace(index);
+        }
+        self.classes[field.class as usize].own.push(index);
+        self.fields.push(field);
+    }
+
     /// Own fields, then each base and its bases, in order.
     pub fn find_field(&self, class: u32, name: Symbol) -> Option<u32> {
-        if let Some(field) = self.own_names.get(&(class, name)) {
-            return Some(*field);
+        if let Some(field) = self.own_field(class, name) {
+            return Some(field);
         }
         let mut seen = NumberSet::default();
         let mut waiting = vec![class];
@@ -197,8 +229,8 @@ impl Builder {
             if !seen.insert(index) {
                 continue;
             }
-            if let Some(field) = self.own_names.get(&(index, name)) {
-                return Some(*field);
+            if let Some(field) = self.own_field(index, name) {
+                return Some(field);
             }
             waiting.extend(self.classes[index as usize].bases.iter().rev());
         }
@@ -246,7 +278,8 @@ impl Builder {
             }
         }
         list.extend_from_slice(&entry.own);
-        if sort {
+        // What follows one base is in order already: its own fields were numbered later.
+        if sort && entry.bases.len() > 1 {
             list.sort_by_key(|field| self.fields[*field as usize].number);
         }
         list

@@ -52,8 +52,6 @@ pub struct Contract {
     classes: Vec<Class>,
     classes_by_name: NumberMap<Symbol, u16>,
     all: Arc<All>,
-    /// Places of fields, by number; none for a number that no field has.
-    by_number: Vec<u32>,
     imports: Vec<Import>,
     typedefs: Vec<Symbol>,
     keywords: Vec<Symbol>,
@@ -62,6 +60,9 @@ pub struct Contract {
 /// What classes have in common.
 struct All {
     fields: Vec<Field>,
+    /// Places of fields, by number; none for a number that no field has, and none at all without multiple inheritance,
+    /// where every class counts anew.
+    by_number: Vec<u32>,
     /// The tables of all classes.
     slots: Slots,
     base_names: Vec<Symbol>,
@@ -97,8 +98,8 @@ pub struct Class {
 /// How a class finds its fields and ancestors, in [`All::slots`].
 #[derive(Clone, Copy)]
 struct Tables {
-    by_number: Table,
-    by_name: Table,
+    /// Places of fields, by [`Field::key`].
+    fields: Table,
     ancestors: Table,
 }
 
@@ -164,7 +165,7 @@ impl Contract {
 
     /// The field of that number, schema-wide. None for all without multiple inheritance, where every class counts anew.
     pub fn field(&self, id: u16) -> Option<&Field> {
-        let place = self.by_number.get(usize::from(id))?;
+        let place = self.all.by_number.get(usize::from(id))?;
         self.all.fields.get(*place as usize)
     }
 
@@ -244,15 +245,21 @@ impl Class {
 
     /// The field of that number, declared here or inherited and not shadowed.
     pub fn field(&self, id: u16) -> Option<&Field> {
-        let is = |place| self.at(place).number == id;
-        self.all.slots.find(self.tables.by_number, id.into(), is).map(|place| self.at(place))
+        if self.all.by_number.is_empty() {
+            // Without multiple inheritance the number is the place in the list.
+            let place = self.inherited.get(usize::from(id))?;
+            return Some(self.at(*place)).filter(|field| field.number == id && id != NO_NUMBER);
+        }
+        let place = *self.all.by_number.get(usize::from(id))?;
+        let field = self.all.fields.get(place as usize)?;
+        self.all.slots.find(self.tables.fields, field.key(place), |other| other == place).map(|_| field)
     }
 
     /// The field of that name, declared here or inherited and not shadowed.
     pub fn field_by_name(&self, name: &str) -> Option<&Field> {
         let name = self.all.shared.types.names.find(name)?;
         let is = |place| self.at(place).name == name;
-        self.all.slots.find(self.tables.by_name, name.0, is).map(|place| self.at(place))
+        self.all.slots.find(self.tables.fields, name.0, is).map(|place| self.at(place))
     }
 
     /// Whether this class is the other one or derives from it.
@@ -271,6 +278,11 @@ impl Field {
     /// Empty for a struct member without a name.
     pub fn name(&self) -> &str {
         self.types().name(self.name)
+    }
+
+    /// What a class finds it by: its name, or its own place where it has none.
+    fn key(&self, place: u32) -> u32 {
+        if self.name.is_empty() { !place } else { self.name.0 }
     }
 
     pub(crate) fn types(&self) -> &Types {

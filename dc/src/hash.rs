@@ -74,7 +74,7 @@ impl Hasher<'_> {
 
     fn name(&mut self, name: Symbol) {
         let builder = self.builder;
-        self.bytes(builder.types.name(name).as_bytes());
+        self.bytes(builder.types.names.bytes(name));
     }
 
     fn bytes(&mut self, bytes: &[u8]) {

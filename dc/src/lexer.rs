@@ -34,10 +34,6 @@ pub(crate) enum Token {
 
 type Scan<'a> = IResult<&'a [u8], &'a [u8], ()>;
 
-fn blanks(input: &[u8]) -> Scan<'_> {
-    take_while(|byte| matches!(byte, b' ' | b'\t' | b'\r' | b'\n')).parse(input)
-}
-
 fn line_comment(input: &[u8]) -> Scan<'_> {
     recognize((tag("//"), take_while(|byte| byte != b'\n'))).parse(input)
 }
@@ -45,6 +41,40 @@ fn line_comment(input: &[u8]) -> Scan<'_> {
 fn block_comment(input: &[u8]) -> Scan<'_> {
     recognize((tag("/*"), take_until("*/"), tag("*/"))).parse(input)
 }
+
+/// What a byte begins where a token may begin.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Begins {
+    Nothing,
+    Blank,
+    Word,
+    Mark,
+    /// A comment, or the mark of a divisor.
+    Slash,
+    Number,
+    Text,
+    Hex,
+}
+
+/// One look per byte tells what to read: most tokens are words and marks, and most of the rest is blank.
+const BEGINS: [Begins; 256] = {
+    let mut table = [Begins::Nothing; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = match byte as u8 {
+            b' ' | b'\t' | b'\r' | b'\n' => Begins::Blank,
+            b'a'..=b'z' | b'A'..=b'Z' | b'_' => Begins::Word,
+            b'{' | b'}' | b'(' | b')' | b'[' | b']' | b',' | b';' | b':' | b'=' | b'%' | b'*' => Begins::Mark,
+            b'/' => Begins::Slash,
+            b'0'..=b'9' | b'+' | b'-' | b'.' => Begins::Number,
+            b'"' | b'\'' => Begins::Text,
+            b'<' => Begins::Hex,
+            _ => Begins::Nothing,
+        };
+        byte += 1;
+    }
+    table
+};
 
 /// Which bytes a name may hold.
 const IN_NAME: [bool; 256] = {
@@ -124,86 +154,82 @@ impl<'a> Lexer<'a> {
     }
 
     /// The next token and its place; a mistake is told to `report` and yields [`Token::Bad`].
+    #[inline]
     pub fn next(&mut self, names: &mut Names, report: &mut impl FnMut(Diagnostic)) -> (Token, Span) {
-        // Most tokens follow a blank or nothing at all.
-        if self.text.get(self.at) == Some(&b' ') {
-            self.at += 1;
+        loop {
+            let start = self.at;
+            let Some(first) = self.text.get(start) else {
+                return (Token::End, self.span(start, start));
+            };
+            let token = match BEGINS[usize::from(*first)] {
+                Begins::Blank => {
+                    self.at += 1;
+                    continue;
+                }
+                Begins::Word => self.word(names),
+                Begins::Mark => {
+                    self.at += 1;
+                    Token::Mark(*first)
+                }
+                Begins::Slash if matches!(self.text.get(start + 1), Some(b'/' | b'*')) => {
+                    self.comment(report);
+                    continue;
+                }
+                Begins::Slash => {
+                    self.at += 1;
+                    Token::Mark(b'/')
+                }
+                begins => self.rarer(begins, report),
+            };
+            return (token, self.span(start, self.at));
         }
-        if self.text.get(self.at).is_some_and(|byte| *byte <= b' ' || *byte == b'/')
-            && let Some(unclosed) = self.skip_blanks_and_comments()
-        {
-            report(unclosed);
-            self.at = self.text.len();
-        }
-        let start = self.at;
-        let rest = &self.text[start..];
-        let Some(first) = rest.first() else {
-            return (Token::End, self.span(start, start));
-        };
-        let (length, token) = match *first {
-            b'a'..=b'z' | b'A'..=b'Z' | b'_' => {
-                let (length, token) = word(rest, names);
-                self.at += length;
-                return (token, self.span(start, self.at));
-            }
-            b'{' | b'}' | b'(' | b')' | b'[' | b']' | b',' | b';' | b':' | b'=' | b'/' | b'%' | b'*' => {
-                self.at += 1;
-                return (Token::Mark(*first), self.span(start, self.at));
-            }
-            b'0'..=b'9' | b'+' | b'-' | b'.' => number(rest),
-            b'"' | b'\'' => quoted(rest),
-            b'<' => hex(rest),
-            _ => strange(rest),
-        };
+    }
+
+    #[inline]
+    fn word(&mut self, names: &mut Names) -> Token {
+        let rest = &self.text[self.at..];
+        let length = name(rest).map_or(1, |(_, found)| found.len());
         self.at += length;
-        let span = self.span(start, self.at);
-        match token {
-            Ok(token) => (token, span),
-            Err((code, message, help)) => {
-                report(Diagnostic::new(code, span, message).help_if(help));
-                (Token::Bad, span)
+        let symbol = names.intern(rest, length);
+        match Names::kind(symbol) {
+            WordKind::Name => Token::Name(symbol),
+            WordKind::Word(word) => Token::Word(word),
+            WordKind::Type(simple) => Token::Type(simple),
+        }
+    }
+
+    /// Past a comment; past the end of the text if it is never closed.
+    fn comment(&mut self, report: &mut impl FnMut(Diagnostic)) {
+        let rest = &self.text[self.at..];
+        match alt((line_comment, block_comment)).parse(rest) {
+            Ok((_, comment)) => self.at += comment.len(),
+            Err(_) => {
+                let span = self.span(self.at, self.at + 2);
+                let unclosed = Diagnostic::new(Code::UnclosedComment, span, "this comment is never closed");
+                report(unclosed.help("end it with */"));
+                self.finish();
             }
         }
     }
 
-    fn skip_blanks_and_comments(&mut self) -> Option<Diagnostic> {
-        loop {
-            let rest = &self.text[self.at..];
-            let (rest, blank) = blanks(rest).ok()?;
-            self.at += blank.len();
-            if rest.first() != Some(&b'/') {
-                return None;
-            }
-            match rest.get(1) {
-                Some(b'/') => self.at += line_comment(rest).ok()?.1.len(),
-                Some(b'*') => match block_comment(rest) {
-                    Ok((_, comment)) => self.at += comment.len(),
-                    Err(_) => {
-                        let span = self.span(self.at, self.at + 2);
-                        return Some(
-                            Diagnostic::new(Code::UnclosedComment, span, "this comment is never closed")
-                                .help("end it with */"),
-                        );
-                    }
-                },
-                _ => return None,
-            }
-        }
+    fn rarer(&mut self, begins: Begins, report: &mut impl FnMut(Diagnostic)) -> Token {
+        let start = self.at;
+        let rest = &self.text[start..];
+        let (length, token) = match begins {
+            Begins::Number => number(rest),
+            Begins::Text => quoted(rest),
+            Begins::Hex => hex(rest),
+            _ => strange(rest),
+        };
+        self.at += length;
+        token.unwrap_or_else(|(code, message, help)| {
+            report(Diagnostic::new(code, self.span(start, self.at), message).help_if(help));
+            Token::Bad
+        })
     }
 }
 
 type Lexed = (usize, Result<Token, (Code, String, Option<&'static str>)>);
-
-fn word(rest: &[u8], names: &mut Names) -> (usize, Token) {
-    let length = name(rest).map_or(1, |(_, found)| found.len());
-    let symbol = names.intern(&rest[..length]);
-    let token = match Names::kind(symbol) {
-        WordKind::Name => Token::Name(symbol),
-        WordKind::Word(word) => Token::Word(word),
-        WordKind::Type(simple) => Token::Type(simple),
-    };
-    (length, token)
-}
 
 fn number(rest: &[u8]) -> Lexed {
     let too_large = |what: &str, limits: &str| {

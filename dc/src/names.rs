@@ -3,7 +3,8 @@
 //! Decides: which words are reserved or historical keywords (by their place at the front of the table). Never decides
 //! whether a name may stand somewhere: that is the parser's.
 
-use hashbrown::{DefaultHashBuilder, HashTable};
+use crate::slots::{Slots, Table};
+use hashbrown::DefaultHashBuilder;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::LazyLock;
 
@@ -58,25 +59,67 @@ pub(crate) enum WordKind {
 
 /// Every table of names begins with these.
 static RESERVED: LazyLock<Names> = LazyLock::new(|| {
+    let mut slots = Slots::default();
+    let table = slots.table(FIRST_FREE as usize + 1);
     let mut names =
-        Names { by_text: HashTable::new(), text: String::new(), ends: vec![0], hasher: DefaultHashBuilder::default() };
+        Names { slots, table, keys: Vec::new(), text: String::new(), ends: vec![0], hasher: Default::default() };
     let types = crate::simple::Simple::ALL.iter().map(|simple| simple.name());
     for text in HISTORICAL.into_iter().chain(DECLARATION_WORDS).chain(types) {
-        names.intern(text.as_bytes());
+        names.intern(text.as_bytes(), text.len());
     }
-    let empty = names.intern(b"");
+    let empty = names.intern(b"", 0);
     assert_eq!(empty, Symbol::EMPTY);
     names
 });
 
 #[derive(Clone)]
 pub(crate) struct Names {
-    by_text: HashTable<Symbol>,
+    /// Symbols, by their keys.
+    slots: Slots,
+    table: Table,
+    keys: Vec<Key>,
     /// All names, one behind the other.
     text: String,
     /// Where each ends in it, which is where the next begins; the first is a 0 in front of them.
     ends: Vec<usize>,
     hasher: DefaultHashBuilder,
+}
+
+/// What a name is found by. Most names are short enough to be their own key: their bytes, and zeros behind them, which
+/// no name holds. A longer one has its hash and a bit that no ASCII text sets, and must then be compared itself.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Key(u64, u64);
+
+const SHORT_MAX: usize = 16;
+const LONG: u64 = 1 << 63;
+
+impl Key {
+    /// Of the first bytes of a text.
+    #[inline]
+    fn new(text: &[u8], length: usize, hasher: &DefaultHashBuilder) -> Key {
+        if length > SHORT_MAX {
+            return Key(hasher.hash_one(&text[..length]), LONG | length as u64);
+        }
+        let bytes = match text.first_chunk::<SHORT_MAX>() {
+            Some(chunk) => u128::from_le_bytes(*chunk),
+            None => text.iter().rev().fold(0, |bytes, byte| bytes << 8 | u128::from(*byte)),
+        };
+        let of_name = u128::MAX.checked_shr(8 * (SHORT_MAX - length) as u32).unwrap_or(0);
+        Key((bytes & of_name) as u64, ((bytes & of_name) >> 64) as u64)
+    }
+
+    #[inline]
+    fn is_long(self) -> bool {
+        self.1 & LONG != 0
+    }
+
+    #[inline]
+    fn hash(self, hasher: &DefaultHashBuilder) -> u32 {
+        let mut state = hasher.build_hasher();
+        state.write_u64(self.0);
+        state.write_u64(self.1);
+        state.finish() as u32
+    }
 }
 
 impl Symbol {
@@ -100,36 +143,55 @@ impl Names {
         const USUAL_LENGTH: usize = 12;
         self.text.reserve(capacity * USUAL_LENGTH);
         self.ends.reserve(capacity);
-        let (text, ends, hasher) = (&self.text, &self.ends, &self.hasher);
-        self.by_text.reserve(capacity, |symbol| hash(hasher, slice(text, ends, *symbol)));
+        self.keys.reserve(capacity);
+        self.make_table(self.keys.len() + capacity);
     }
 
-    /// The number of a word, which is ASCII.
-    #[inline]
-    pub fn intern(&mut self, word: &[u8]) -> Symbol {
-        let hash = hash(&self.hasher, word);
-        let (text, ends) = (&self.text, &self.ends);
-        match self.by_text.find(hash, |symbol| slice(text, ends, *symbol) == word) {
-            Some(symbol) => *symbol,
-            None => self.add(word, hash),
+    fn make_table(&mut self, capacity: usize) {
+        self.slots = Slots::default();
+        self.table = self.slots.table(capacity);
+        for (index, key) in self.keys.iter().enumerate() {
+            self.slots.insert(self.table, key.hash(&self.hasher), index as u32);
         }
     }
 
+    /// The number of the word that a text begins with and that has so many bytes, all of them ASCII.
+    #[inline]
+    pub fn intern(&mut self, text: &[u8], length: usize) -> Symbol {
+        let key = Key::new(text, length, &self.hasher);
+        match self.lookup(key, &text[..length]) {
+            Some(symbol) => symbol,
+            None => self.add(&text[..length], key),
+        }
+    }
+
+    #[inline]
+    fn lookup(&self, key: Key, name: &[u8]) -> Option<Symbol> {
+        let is =
+            |symbol: u32| self.keys[symbol as usize] == key && (!key.is_long() || self.bytes(Symbol(symbol)) == name);
+        self.slots.find(self.table, key.hash(&self.hasher), is).map(Symbol)
+    }
+
     #[inline(never)]
-    fn add(&mut self, word: &[u8], hash_of_word: u64) -> Symbol {
-        let symbol = Symbol(self.ends.len() as u32 - 1);
-        self.text.push_str(std::str::from_utf8(word).expect("a word is ASCII"));
+    fn add(&mut self, name: &[u8], key: Key) -> Symbol {
+        let symbol = Symbol(self.keys.len() as u32);
+        self.text.push_str(std::str::from_utf8(name).expect("a word is ASCII"));
         self.ends.push(self.text.len());
-        let (text, ends, hasher) = (&self.text, &self.ends, &self.hasher);
-        self.by_text.insert_unique(hash_of_word, symbol, |symbol| hash(hasher, slice(text, ends, *symbol)));
+        self.keys.push(key);
+        if self.keys.len() > self.table.capacity() {
+            self.make_table(2 * self.keys.len());
+        } else {
+            self.slots.insert(self.table, key.hash(&self.hasher), symbol.0);
+        }
         symbol
     }
 
     /// The number of a name that is there.
     #[inline]
     pub fn find(&self, name: &str) -> Option<Symbol> {
-        let same = |symbol: &Symbol| slice(&self.text, &self.ends, *symbol) == name.as_bytes();
-        self.by_text.find(hash(&self.hasher, name.as_bytes()), same).copied()
+        let found = self.lookup(Key::new(name.as_bytes(), name.len(), &self.hasher), name.as_bytes());
+        // What is asked for may hold zeros, which a short key does not tell from nothing.
+        found.filter(|symbol| self.text(*symbol) == name)
     }
 
     #[inline]
@@ -138,9 +200,15 @@ impl Names {
         &self.text[self.ends[index]..self.ends[index + 1]]
     }
 
+    #[inline]
+    pub fn bytes(&self, symbol: Symbol) -> &[u8] {
+        let index = symbol.0 as usize;
+        &self.text.as_bytes()[self.ends[index]..self.ends[index + 1]]
+    }
+
     /// How many symbols there are: all are below this.
     pub fn len(&self) -> usize {
-        self.ends.len() - 1
+        self.keys.len()
     }
 
     pub fn kind(symbol: Symbol) -> WordKind {
@@ -156,19 +224,6 @@ impl Names {
     pub fn historical_bit(symbol: Symbol) -> Option<u16> {
         (symbol.0 < FIRST_WORD).then(|| 1 << symbol.0)
     }
-}
-
-#[inline]
-fn hash(hasher: &DefaultHashBuilder, word: &[u8]) -> u64 {
-    let mut state = hasher.build_hasher();
-    state.write(word);
-    state.finish()
-}
-
-#[inline]
-fn slice<'a>(text: &'a str, ends: &[usize], symbol: Symbol) -> &'a [u8] {
-    let index = symbol.0 as usize;
-    &text.as_bytes()[ends[index]..ends[index + 1]]
 }
 
 /// The candidate most like a misspelt name, if any is like enough to be worth a hint.
@@ -206,4 +261,39 @@ fn distance(left: &[u8], right: &[u8]) -> usize {
         }
     }
     rows[width * (left.len() + 1) - 1]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_told_apart_whatever_their_length_and_what_follows_them() {
+        let text = b"setAll setAllOfIt setAllOfThemAtOnce setAllOfThemAtOnc setAllOfThemAtOnce";
+        let mut names = Names::new(0);
+        let mut at = 0;
+        let mut symbols = Vec::new();
+        for word in text.split(|byte| *byte == b' ') {
+            symbols.push(names.intern(&text[at..], word.len()));
+            assert_eq!(names.text(symbols[symbols.len() - 1]).as_bytes(), word);
+            at += word.len() + 1;
+        }
+        assert_eq!(symbols[2], symbols[4]);
+        symbols.truncate(4);
+        symbols.dedup();
+        assert_eq!(symbols.len(), 4);
+        for symbol in symbols {
+            assert_eq!(names.find(names.text(symbol)), Some(symbol));
+        }
+    }
+
+    #[test]
+    fn a_name_with_zeros_behind_it_is_another_one() {
+        let mut names = Names::new(0);
+        let symbol = names.intern(b"x", 1);
+        assert_eq!(names.find("x"), Some(symbol));
+        assert_eq!(names.find("x\0"), None);
+        assert_eq!(names.find("sixteen bytes \u{e9}"), None);
+        assert_eq!(names.find(""), Some(Symbol::EMPTY));
+    }
 }

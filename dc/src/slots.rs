@@ -5,7 +5,7 @@
 /// No entry is this.
 const EMPTY: u32 = u32::MAX;
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Slots(Vec<u32>);
 
 /// One of the tables; at least one of its slots is empty, which ends every search.
@@ -13,6 +13,13 @@ pub(crate) struct Slots(Vec<u32>);
 pub(crate) struct Table {
     first: usize,
     slots: u32,
+}
+
+impl Table {
+    /// Entries that it has room for.
+    pub fn capacity(self) -> usize {
+        (self.slots as usize - 1) * 2 / 3
+    }
 }
 
 impl Slots {
@@ -31,14 +38,12 @@ impl Slots {
         Some(slots[slot(slots, key, is)]).filter(|entry| *entry != EMPTY)
     }
 
-    /// Puts an entry in, unless one that is the same is there and `replace` is not asked for.
+    /// Puts an entry in; of several that are the one looked for, the first to come is found.
     #[inline]
-    pub fn insert(&mut self, table: Table, key: u32, entry: u32, replace: bool, is: impl Fn(u32) -> bool) {
+    pub fn insert(&mut self, table: Table, key: u32, entry: u32) {
         let slots = &mut self.0[table.first..table.first + table.slots as usize];
-        let found = slot(slots, key, is);
-        if replace || slots[found] == EMPTY {
-            slots[found] = entry;
-        }
+        let free = slot(slots, key, |_| false);
+        slots[free] = entry;
     }
 }
 
@@ -66,7 +71,7 @@ mod tests {
                 let table = slots.table(count as usize);
                 for entry in 0..count {
                     let key = entry * 7 + count;
-                    slots.insert(table, key, key, false, |other| other == key);
+                    slots.insert(table, key, key);
                 }
                 table
             })
@@ -80,12 +85,13 @@ mod tests {
     }
 
     #[test]
-    fn the_first_of_one_key_stays_unless_it_is_to_be_replaced() {
+    fn the_first_of_one_key_is_found_and_each_by_itself() {
         let mut slots = Slots::default();
-        let table = slots.table(1);
-        for (entry, replace, expected) in [(10, false, 10), (20, false, 10), (30, true, 30)] {
-            slots.insert(table, 5, entry, replace, |_| true);
-            assert_eq!(slots.find(table, 5, |_| true), Some(expected));
+        let table = slots.table(3);
+        for entry in [10, 20, 30] {
+            slots.insert(table, 5, entry);
+            assert_eq!(slots.find(table, 5, |_| true), Some(10));
+            assert_eq!(slots.find(table, 5, |other| other == entry), Some(entry));
         }
     }
 }

@@ -202,7 +202,9 @@ impl Types {
     }
 
     pub fn add_packed(&mut self, bytes: &[u8]) -> Packed {
-        Packed(Stretch::append(&mut self.defaults, bytes.iter().copied()))
+        let start = self.defaults.len();
+        self.defaults.extend_from_slice(bytes);
+        Packed(Stretch::since(start, &self.defaults))
     }
 
     pub fn node(&self, id: TypeId) -> &TypeNode {

@@ -46,7 +46,7 @@ impl Contract {
             Stretch::append(&mut base_names, bases.map(|base| entries[*base as usize].name))
         };
         let bases: Vec<Stretch> = class_list.iter().map(|index| names_of_bases(*index)).collect();
-        let all = Arc::new(All { fields, slots, base_names, shared });
+        let all = Arc::new(All { fields, by_number, slots, base_names, shared });
         let mut classes_by_name = NumberMap::default();
         let mut classes = Vec::with_capacity(class_list.len());
         for (place, index) in class_list.iter().enumerate() {
@@ -56,16 +56,7 @@ impl Contract {
             }
             classes.push(class(entry, bases[place], tables[place], &all));
         }
-        Contract {
-            hash,
-            classes,
-            classes_by_name,
-            all,
-            by_number,
-            imports,
-            typedefs: typedef_names,
-            keywords: known_keywords,
-        }
+        Contract { hash, classes, classes_by_name, all, imports, typedefs: typedef_names, keywords: known_keywords }
     }
 }
 
@@ -149,33 +140,22 @@ fn make_tables(entries: &[ClassEntry], class_list: &[u32], fields: &[Field], slo
         }
         numbers.sort_unstable();
         numbers.dedup();
-        tables.push(Tables {
-            by_number: field_table(entry, fields, slots, |field| {
-                (field.number != NO_NUMBER).then_some(field.number.into())
-            }),
-            by_name: field_table(entry, fields, slots, |field| (!field.name.is_empty()).then_some(field.name.0)),
-            ancestors: ancestor_table(&numbers, slots),
-        });
+        tables.push(Tables { fields: field_table(entry, fields, slots), ancestors: ancestor_table(&numbers, slots) });
         ancestors.insert(*index, numbers);
     }
     tables
 }
 
-/// Where the fields of a class are, by a key. Without overriding its list holds two of one name or number; a look-up
-/// finds the nearer, an own field first.
-fn field_table(
-    entry: &ClassEntry,
-    fields: &[Field],
-    slots: &mut Slots,
-    key_of: impl Fn(&Field) -> Option<u32>,
-) -> Table {
+/// The fields of a class. Own ones come first, as without overriding its list holds two of one name: a look-up finds the
+/// nearer.
+fn field_table(entry: &ClassEntry, fields: &[Field], slots: &mut Slots) -> Table {
     let table = slots.table(entry.inherited.len());
     let first_own = entry.own.first().copied().unwrap_or(u32::MAX);
-    for place in &entry.inherited {
-        if let Some(key) = key_of(&fields[*place as usize]) {
-            let is_own = *place >= first_own;
-            slots.insert(table, key, *place, is_own, |other| key_of(&fields[other as usize]) == Some(key));
-        }
+    for place in entry.inherited.iter().filter(|place| **place >= first_own) {
+        slots.insert(table, fields[*place as usize].key(*place), *place);
+    }
+    for place in entry.inherited.iter().filter(|place| **place < first_own) {
+        slots.insert(table, fields[*place as usize].key(*place), *place);
     }
     table
 }
@@ -184,7 +164,7 @@ fn ancestor_table(numbers: &[u16], slots: &mut Slots) -> Table {
     let table = slots.table(numbers.len());
     for number in numbers {
         let number = u32::from(*number);
-        slots.insert(table, number, number, false, |other| other == number);
+        slots.insert(table, number, number);
     }
     table
 }

@@ -80,7 +80,7 @@ impl Parser<'_> {
             name: name.map_or(Symbol::EMPTY, |(name, _)| name),
             is_struct,
             bases,
-            own: Vec::new(),
+            own: Vec::with_capacity(8),
             constructor: None,
             inherited: Vec::new(),
             number: None,
@@ -307,9 +307,9 @@ impl Parser<'_> {
             if entry.name == name {
                 return self.add_constructor(class, new, name, span);
             }
-            if let Some(earlier) = self.builder.own_names.get(&(class, name)) {
+            if let Some(earlier) = self.builder.own_field(class, name) {
                 let text = self.text(name);
-                let earlier = self.builder.fields[*earlier as usize].span;
+                let earlier = self.builder.fields[earlier as usize].span;
                 let message = format!("two fields named `{text}`");
                 let diagnostic = Diagnostic::new(Code::DuplicateField, span, message)
                     .label("declared again here")
@@ -326,12 +326,7 @@ impl Parser<'_> {
             return;
         }
         debug_assert!(is_struct || number.is_some());
-        let index = self.push_field(new, number.map(|number| number as u16));
-        self.builder.classes[class as usize].own.push(index);
-        let name = self.builder.fields[index as usize].name;
-        if !name.is_empty() {
-            self.builder.own_names.insert((class, name), index);
-        }
+        self.builder.add_own_field(entry_of(class, new, number.map(|number| number as u16)));
     }
 
     fn add_constructor(&mut self, class: u32, new: NewField, name: Symbol, span: Span) {
@@ -352,22 +347,23 @@ impl Parser<'_> {
                 .also(earlier, "the first is here");
             self.report(diagnostic);
         } else {
-            let index = self.push_field(new, None);
-            self.builder.classes[class as usize].constructor = Some(index);
+            self.builder.classes[class as usize].constructor = Some(self.builder.fields.len() as u32);
+            self.builder.fields.push(entry_of(class, new, None));
         }
     }
+}
 
-    fn push_field(&mut self, new: NewField, number: Option<u16>) -> u32 {
-        self.builder.fields.push(FieldEntry {
-            name: new.name.map_or(Symbol::EMPTY, |(name, _)| name),
-            number,
-            kind: new.kind,
-            ty: new.ty,
-            default: new.default,
-            keywords: new.keywords,
-            parts: new.parts,
-            span: new.span,
-        });
-        self.builder.fields.len() as u32 - 1
+fn entry_of(class: u32, new: NewField, number: Option<u16>) -> FieldEntry {
+    FieldEntry {
+        class,
+        namesake: None,
+        name: new.name.map_or(Symbol::EMPTY, |(name, _)| name),
+        number,
+        kind: new.kind,
+        ty: new.ty,
+        default: new.default,
+        keywords: new.keywords,
+        parts: new.parts,
+        span: new.span,
     }
 }
