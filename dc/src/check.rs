@@ -1,49 +1,35 @@
 //! The quick answer: are these bytes a value of that type, and how long is it. One pass, no allocation.
 //!
 //! Decides: yes or no. Why not is for `crate::walk` to say, which runs only then. A type is compiled into steps once;
-//! parts that any bytes satisfy melt into one step, and parts of no bytes vanish, so every step but [`Step::Never`]
-//! takes at least one byte: work is bounded by bytes times nesting, whatever the type.
+//! parts that any bytes satisfy melt into one step, numbers of one size side by side into another, and parts of no bytes
+//! vanish, so every step but [`Step::Never`] takes at least one byte: work is bounded by bytes times nesting, whatever
+//! the type.
 
-use crate::simple::{Simple, SimpleType};
+mod compile;
+
+pub(crate) use compile::Compiler;
+
 use crate::stretch::Stretch;
-use crate::types::{ArrayType, Members, Shape, SwitchType, TypeId, Types};
 use crate::value_error::TextPolicy;
-use crate::walk::little_endian;
 use hashbrown::HashMap;
-use std::sync::Arc;
 
-/// Steps up to this many are copied into the steps around them; longer ones are shared.
-const INLINE_STEPS_MAX: usize = 8;
-
-/// Numbers are compared by what they exceed the least allowed one by, in their own width, where everything below it wraps
-/// to the far end: one comparison for both bounds, signed or not.
-#[derive(Clone, Debug)]
-pub(crate) enum Step {
+/// What is allowed lies in lists of [`Checks`].
+#[derive(Clone, Copy, Debug)]
+enum Step {
     /// So many bytes, any.
     Skip(u32),
-    Byte {
-        low: u8,
-        span: u8,
+    /// Numbers of so many bytes side by side, each within the bounds at its place of the list.
+    Numbers {
+        size: u8,
+        bounds: Stretch,
     },
-    Short {
-        low: u16,
-        span: u16,
-    },
-    Word {
-        low: u32,
-        span: u32,
-    },
-    Long {
-        low: u64,
-        span: u64,
-    },
-    /// A number of so many bytes in one of several ranges, each a least value and a span.
+    /// A number of so many bytes within any of the bounds.
     WithinAny {
         size: u8,
-        ranges: Arc<[(u64, u64)]>,
+        bounds: Stretch,
     },
     Real {
-        ranges: Arc<[(f64, f64)]>,
+        ranges: Stretch,
     },
     FixedString {
         length: u32,
@@ -62,40 +48,41 @@ pub(crate) enum Step {
     Never,
 }
 
-#[derive(Clone, Debug)]
-pub(crate) enum Lengths {
-    Any,
-    Within(u32, u32),
-    WithinAny(Arc<[(u32, u32)]>),
+/// What a number may be. It is compared by what it exceeds the least one by, in its own width, where everything below
+/// wraps to the far end: one comparison for both bounds, signed or not.
+#[derive(Clone, Copy, Debug)]
+struct Bounds {
+    low: u64,
+    span: u64,
 }
 
-impl Lengths {
-    fn new(ranges: &[(u32, u32)]) -> Self {
-        match ranges {
-            [] => Lengths::Any,
-            [(low, high)] => Lengths::Within(*low, *high),
-            several => Lengths::WithinAny(several.into()),
-        }
-    }
-
-    fn allow(&self, length: usize) -> bool {
-        let inside = |low: u32, high: u32| low as usize <= length && length <= high as usize;
-        match self {
-            Lengths::Any => true,
-            Lengths::Within(low, high) => inside(*low, *high),
-            Lengths::WithinAny(ranges) => ranges.iter().any(|(low, high)| inside(*low, *high)),
-        }
-    }
+#[derive(Clone, Copy, Debug)]
+enum Lengths {
+    Any,
+    Within(u32, u32),
+    WithinAny(Stretch),
 }
 
 /// The steps of a type, in [`Checks`].
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Steps(Stretch);
 
+/// How a whole value is checked. Most updates are a run of numbers or a few bytes of any kind: those take no loop over
+/// steps.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Check {
+    Bytes(u32),
+    Numbers(u8, Stretch),
+    Steps(Steps),
+}
+
 /// The steps of all types of a contract.
 #[derive(Default)]
 pub(crate) struct Checks {
     steps: Vec<Step>,
+    bounds: Vec<Bounds>,
+    ranges: Vec<(f64, f64)>,
+    lengths: Vec<(u32, u32)>,
     arrays: Vec<ArrayStep>,
     switches: Vec<SwitchStep>,
 }
@@ -116,203 +103,6 @@ struct SwitchStep {
     key: Steps,
     cases: HashMap<Box<[u8]>, Steps>,
     default: Option<Steps>,
-}
-
-/// Compiles types, each once.
-pub(crate) struct Compiler<'a> {
-    types: &'a Types,
-    checks: Checks,
-    done: Vec<Option<Steps>>,
-    /// Steps of the types around the one that is being compiled, the innermost last.
-    steps: Vec<Step>,
-    /// Where the steps of the innermost type begin: it melts into nothing before.
-    first: usize,
-}
-
-impl<'a> Compiler<'a> {
-    pub fn new(types: &'a Types) -> Self {
-        let checks = Checks { steps: Vec::with_capacity(types.len()), ..Checks::default() };
-        Compiler { types, checks, done: vec![None; types.len()], steps: Vec::new(), first: 0 }
-    }
-
-    pub fn finish(self) -> Checks {
-        self.checks
-    }
-
-    pub fn compile(&mut self, id: TypeId) -> Steps {
-        if let Some(done) = self.done[id.0 as usize] {
-            return done;
-        }
-        let steps = self.list(|compiler| compiler.add(id));
-        self.done[id.0 as usize] = Some(steps);
-        steps
-    }
-
-    /// What `add` adds, as a list of its own.
-    fn list(&mut self, add: impl FnOnce(&mut Self)) -> Steps {
-        let outer = std::mem::replace(&mut self.first, self.steps.len());
-        add(self);
-        let steps = Steps(Stretch::append(&mut self.checks.steps, self.steps.drain(self.first..)));
-        self.first = outer;
-        steps
-    }
-
-    fn add(&mut self, id: TypeId) {
-        let types = self.types;
-        match types.shape(id) {
-            Shape::Invalid => self.step(Step::Never),
-            Shape::Simple(simple) if simple.simple.is_text() => {
-                if let Some(step) = text_step(simple) {
-                    self.step(step);
-                }
-            }
-            Shape::Simple(simple) => match simple.simple.number_size() {
-                Some(size) => self.step(number_step(simple, size)),
-                None => self.add_legacy(simple.simple),
-            },
-            Shape::Array(array) => self.add_array(array),
-            Shape::Record(record) => self.add_members(record.members),
-            Shape::Switch(switch) => self.add_switch(switch),
-        }
-    }
-
-    fn add_members(&mut self, members: Members) {
-        let types = self.types;
-        for member in types.members(members) {
-            if let Shape::Simple(_) = types.shape(member.ty) {
-                self.add(member.ty);
-                continue;
-            }
-            let part = self.compile(member.ty);
-            if part.0.len() > INLINE_STEPS_MAX {
-                self.step(Step::Record(part));
-                continue;
-            }
-            for index in 0..part.0.len() {
-                self.step(part.0.of(&self.checks.steps)[index].clone());
-            }
-        }
-    }
-
-    fn step(&mut self, step: Step) {
-        if let (Step::Skip(more), Some(Step::Skip(before))) = (&step, self.steps[self.first..].last_mut())
-            && let Some(sum) = before.checked_add(*more)
-        {
-            *before = sum;
-            return;
-        }
-        if !matches!(step, Step::Skip(0)) {
-            self.steps.push(step);
-        }
-    }
-
-    fn add_array(&mut self, array: &ArrayType) {
-        let element = self.compile(array.element);
-        let plain_size = match element.0.of(&self.checks.steps) {
-            [] => Some(0),
-            [Step::Skip(size)] => Some(*size),
-            _ => None,
-        };
-        if !array.counted {
-            let count = array.least_count();
-            match plain_size {
-                _ if count == 0 => return,
-                Some(0) => return,
-                // The weight of a type bounds this product.
-                Some(size) => return self.step(Step::Skip(size.saturating_mul(count))),
-                None => {}
-            }
-        }
-        self.array_step(ArrayStep {
-            counted: array.counted,
-            counts: Lengths::new(&array.counts),
-            fixed_count: array.least_count(),
-            element,
-            plain_size,
-        });
-    }
-
-    fn array_step(&mut self, array: ArrayStep) {
-        self.step(Step::Array(self.checks.arrays.len() as u32));
-        self.checks.arrays.push(array);
-    }
-
-    /// The elements of a legacy array take any value.
-    fn add_legacy(&mut self, word: Simple) {
-        let element_size = word.legacy_element().and_then(Simple::number_size).unwrap_or(5) as u32;
-        self.array_step(ArrayStep {
-            counted: true,
-            counts: Lengths::Any,
-            fixed_count: 0,
-            element: Steps(Stretch::default()),
-            plain_size: Some(element_size),
-        });
-    }
-
-    fn add_switch(&mut self, switch: &SwitchType) {
-        let key = self.compile(switch.key.ty);
-        if key.0.len() == 0 {
-            // A key of no bytes is always the same key.
-            match switch.members(&[]) {
-                Some(members) => self.add_members(members),
-                None => self.step(Step::Never),
-            }
-            return;
-        }
-        let mut compile = |members: Members| self.list(|compiler| compiler.add_members(members));
-        let cases = switch.cases.iter().map(|case| (case.value.clone(), compile(case.members))).collect();
-        let default = switch.default.map(&mut compile);
-        self.step(Step::Switch(self.checks.switches.len() as u32));
-        self.checks.switches.push(SwitchStep { key, cases, default });
-    }
-}
-
-fn number_step(simple: &SimpleType, size: usize) -> Step {
-    if simple.simple == Simple::Float64 {
-        return match &simple.real_ranges[..] {
-            [] => Step::Skip(8),
-            ranges => Step::Real { ranges: ranges.into() },
-        };
-    }
-    let (least, greatest) = simple.simple.limits();
-    // A bound beyond the type comes from a divisor after its range.
-    let stored = |(low, high): &(i128, i128)| {
-        let (low, high) = ((*low).max(least), (*high).min(greatest));
-        (low <= high).then(|| (low as u64, (high - low) as u64))
-    };
-    match &simple.ranges[..] {
-        [] => Step::Skip(size as u32),
-        [range] => match (stored(range), size) {
-            (None, _) => Step::Never,
-            (Some((low, span)), 1) => Step::Byte { low: low as u8, span: span as u8 },
-            (Some((low, span)), 2) => Step::Short { low: low as u16, span: span as u16 },
-            (Some((low, span)), 4) => Step::Word { low: low as u32, span: span as u32 },
-            (Some((low, span)), _) => Step::Long { low, span },
-        },
-        ranges => Step::WithinAny { size: size as u8, ranges: ranges.iter().filter_map(stored).collect() },
-    }
-}
-
-/// None for what takes no bytes.
-fn text_step(simple: &SimpleType) -> Option<Step> {
-    let is_string = simple.simple == Simple::String;
-    match simple.fixed_length() {
-        Some(0) => None,
-        Some(length) if is_string => Some(Step::FixedString { length }),
-        Some(length) => Some(Step::Skip(length)),
-        None => {
-            let length = |(low, high): &(i128, i128)| (*low as u32, *high as u32);
-            let lengths = match &simple.ranges[..] {
-                [] => Lengths::Any,
-                [range] => {
-                    let (low, high) = length(range);
-                    Lengths::Within(low, high)
-                }
-                ranges => Lengths::WithinAny(ranges.iter().map(length).collect()),
-            };
-            Some(Step::Text { wide: simple.simple == Simple::Blob32, is_string, lengths })
-        }
-    }
 }
 
 /// Whether constraints are checked, or only lengths followed.
@@ -346,6 +136,34 @@ impl Rules for LengthOnly {
 }
 
 impl Checks {
+    /// The quickest way to check values of these steps.
+    pub fn check(&self, steps: Steps) -> Check {
+        match *steps.0.of(&self.steps) {
+            [Step::Skip(length)] => Check::Bytes(length),
+            [Step::Numbers { size, bounds }] => Check::Numbers(size, bounds),
+            _ => Check::Steps(steps),
+        }
+    }
+
+    /// Whether the bytes are exactly one value.
+    #[inline]
+    pub fn allows(&self, check: Check, bytes: &[u8], policy: TextPolicy) -> bool {
+        match check {
+            Check::Bytes(length) => bytes.len() == length as usize,
+            Check::Numbers(size, bounds) => all_within(size, bytes, bounds.of(&self.bounds)),
+            Check::Steps(steps) => matches!(self.run(steps, bytes, Everything(policy)), Some([])),
+        }
+    }
+
+    fn allow(&self, lengths: Lengths, length: usize) -> bool {
+        let inside = |low: u32, high: u32| low as usize <= length && length <= high as usize;
+        match lengths {
+            Lengths::Any => true,
+            Lengths::Within(low, high) => inside(low, high),
+            Lengths::WithinAny(ranges) => ranges.of(&self.lengths).iter().any(|(low, high)| inside(*low, *high)),
+        }
+    }
+
     /// What is left after the value that the bytes start with, or nothing if they start with none.
     #[inline]
     pub fn run<'a, R: Rules>(&self, steps: Steps, bytes: &'a [u8], rules: R) -> Option<&'a [u8]> {
@@ -353,45 +171,28 @@ impl Checks {
         for step in steps.0.of(&self.steps) {
             rest = match step {
                 Step::Skip(length) => rest.get(*length as usize..)?,
-                Step::Byte { low, span } => {
-                    let (value, after) = rest.split_first()?;
-                    if R::CHECK && value.wrapping_sub(*low) > *span {
-                        return None;
+                Step::Numbers { size, bounds } => {
+                    let bounds = bounds.of(&self.bounds);
+                    match size {
+                        1 => numbers::<1, R>(rest, bounds)?,
+                        2 => numbers::<2, R>(rest, bounds)?,
+                        4 => numbers::<4, R>(rest, bounds)?,
+                        _ => numbers::<8, R>(rest, bounds)?,
                     }
-                    after
                 }
-                Step::Short { low, span } => {
-                    let (value, after) = rest.split_first_chunk()?;
-                    if R::CHECK && u16::from_le_bytes(*value).wrapping_sub(*low) > *span {
-                        return None;
+                Step::WithinAny { size, bounds } => {
+                    let bounds = bounds.of(&self.bounds);
+                    match size {
+                        1 => within_any::<1, R>(rest, bounds)?,
+                        2 => within_any::<2, R>(rest, bounds)?,
+                        4 => within_any::<4, R>(rest, bounds)?,
+                        _ => within_any::<8, R>(rest, bounds)?,
                     }
-                    after
-                }
-                Step::Word { low, span } => {
-                    let (value, after) = rest.split_first_chunk()?;
-                    if R::CHECK && u32::from_le_bytes(*value).wrapping_sub(*low) > *span {
-                        return None;
-                    }
-                    after
-                }
-                Step::Long { low, span } => {
-                    let (value, after) = rest.split_first_chunk()?;
-                    if R::CHECK && u64::from_le_bytes(*value).wrapping_sub(*low) > *span {
-                        return None;
-                    }
-                    after
-                }
-                Step::WithinAny { size, ranges } => {
-                    let (value, after) = rest.split_at_checked(usize::from(*size))?;
-                    if R::CHECK && !within_any(value, ranges) {
-                        return None;
-                    }
-                    after
                 }
                 Step::Real { ranges } => {
                     let (value, after) = rest.split_first_chunk()?;
                     let value = f64::from_le_bytes(*value);
-                    if R::CHECK && !ranges.iter().any(|(low, high)| *low <= value && value <= *high) {
+                    if R::CHECK && !ranges.of(&self.ranges).iter().any(|(low, high)| *low <= value && value <= *high) {
                         return None;
                     }
                     after
@@ -412,7 +213,7 @@ impl Checks {
                         (usize::from(u16::from_le_bytes(*length)), after)
                     };
                     let (text, after) = after.split_at_checked(length)?;
-                    if R::CHECK && !(lengths.allow(length) && (!*is_string || rules.text(text))) {
+                    if R::CHECK && !(self.allow(*lengths, length) && (!*is_string || rules.text(text))) {
                         return None;
                     }
                     after
@@ -455,7 +256,7 @@ impl Checks {
             Some(size) => elements.len() / size as usize,
             None => self.count_elements(array, elements, rules)?,
         };
-        array.counts.allow(count).then_some(rest)
+        self.allow(array.counts, count).then_some(rest)
     }
 
     fn count_elements<R: Rules>(&self, array: &ArrayStep, elements: &[u8], rules: R) -> Option<usize> {
@@ -469,9 +270,42 @@ impl Checks {
     }
 }
 
-#[inline(never)]
-fn within_any(value: &[u8], ranges: &[(u64, u64)]) -> bool {
-    let unused = 64 - 8 * value.len() as u32;
-    let value = little_endian(value);
-    ranges.iter().any(|(low, span)| value.wrapping_sub(*low) << unused >> unused <= *span)
+/// Whether the bytes are as many numbers as there are bounds, each within its own.
+fn all_within(size: u8, bytes: &[u8], bounds: &[Bounds]) -> bool {
+    fn of_size<const SIZE: usize>(bytes: &[u8], bounds: &[Bounds]) -> bool {
+        let (numbers, rest) = bytes.as_chunks::<SIZE>();
+        rest.is_empty()
+            && numbers.len() == bounds.len()
+            && numbers.iter().zip(bounds).all(|(number, bounds)| above(*number, bounds.low) <= bounds.span)
+    }
+    match size {
+        1 => of_size::<1>(bytes, bounds),
+        2 => of_size::<2>(bytes, bounds),
+        4 => of_size::<4>(bytes, bounds),
+        _ => of_size::<8>(bytes, bounds),
+    }
+}
+
+/// The number that the bytes are, lifted by `-low` in its own width.
+#[inline]
+fn above<const SIZE: usize>(bytes: [u8; SIZE], low: u64) -> u64 {
+    let mut wide = [0; 8];
+    wide[..SIZE].copy_from_slice(&bytes);
+    let unused = 64 - 8 * SIZE as u32;
+    u64::from_le_bytes(wide).wrapping_sub(low) << unused >> unused
+}
+
+#[inline]
+fn numbers<'a, const SIZE: usize, R: Rules>(bytes: &'a [u8], bounds: &[Bounds]) -> Option<&'a [u8]> {
+    let (numbers, rest) = bytes.split_at_checked(SIZE * bounds.len())?;
+    let (numbers, _) = numbers.as_chunks::<SIZE>();
+    let mut pairs = numbers.iter().zip(bounds);
+    (!R::CHECK || pairs.all(|(number, bounds)| above(*number, bounds.low) <= bounds.span)).then_some(rest)
+}
+
+#[inline]
+fn within_any<'a, const SIZE: usize, R: Rules>(bytes: &'a [u8], bounds: &[Bounds]) -> Option<&'a [u8]> {
+    let (number, rest) = bytes.split_first_chunk::<SIZE>()?;
+    let mut bounds = bounds.iter();
+    (!R::CHECK || bounds.any(|bounds| above(*number, bounds.low) <= bounds.span)).then_some(rest)
 }

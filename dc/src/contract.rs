@@ -5,7 +5,7 @@
 mod assemble;
 
 use crate::builder::{Builder, FieldKind, Import, KeywordList, KeywordsId};
-use crate::check::{Checks, Everything, LengthOnly, Steps};
+use crate::check::{Check, Checks, Everything, LengthOnly, Steps};
 use crate::code::Code;
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::hash::hash;
@@ -115,6 +115,7 @@ pub struct Field {
     default: Stretch,
     span: Span,
     fixed_size: Option<u32>,
+    check: Check,
     steps: Steps,
     pub(crate) ty: TypeId,
     shared: Arc<Shared>,
@@ -349,9 +350,10 @@ impl Field {
     /// Whether the bytes are exactly one value that the contract allows.
     #[inline]
     pub fn validate(&self, bytes: &[u8], policy: TextPolicy) -> Result<(), ValueError> {
-        match self.shared.checks.run(self.steps, bytes, Everything(policy)) {
-            Some([]) => Ok(()),
-            _ => Err(self.explain_whole(bytes, policy)),
+        if self.shared.checks.allows(self.check, bytes, policy) {
+            Ok(())
+        } else {
+            Err(self.explain_whole(bytes, policy))
         }
     }
 

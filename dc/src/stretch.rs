@@ -25,7 +25,22 @@ impl Stretch {
 
     #[inline]
     pub fn of<T>(self, all: &[T]) -> &[T] {
-        &all[self.start as usize..self.end as usize]
+        &all[self.range()]
+    }
+
+    #[inline]
+    pub fn range(self) -> std::ops::Range<usize> {
+        self.start as usize..self.end as usize
+    }
+
+    /// Whether the other one begins where this one ends.
+    pub fn is_before(self, other: Stretch) -> bool {
+        self.end == other.start
+    }
+
+    /// This one and the one behind it, as one.
+    pub fn and(self, behind: Stretch) -> Stretch {
+        Stretch { start: self.start, end: behind.end }
     }
 
     pub fn len(self) -> usize {

@@ -94,6 +94,7 @@ fn field(entry: &FieldEntry, steps: Steps, default: Stretch, shared: &Arc<Shared
         span: entry.span,
         has_explicit_default: entry.default.is_some() || node.has_default,
         fixed_size: node.size.and_then(|size| u32::try_from(size).ok()),
+        check: shared.checks.check(steps),
         steps,
         ty: entry.ty,
         shared: shared.clone(),
