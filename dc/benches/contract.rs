@@ -1,13 +1,13 @@
 //! What an operator waits for (reading and hashing files) and what every client update pays for (validating).
 //!
 //! `cargo bench -p donet-dc --bench contract`; criterion prints time and bytes per second. With `-- --least`: the least time
-//! of a thousand runs of parsing, for a machine that others use too.
+//! of many runs, for a machine that others use too.
 
 use criterion::{Criterion, Throughput, criterion_group};
 use donet_dc::{Contract, Field, Options, Source, TextPolicy};
 use std::fmt::Write;
 use std::hint::black_box;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 const LINES: usize = 4_000;
 
@@ -60,18 +60,14 @@ dclass Avatar {
   say(string text) broadcast;
 };";
 
-fn validating(criterion: &mut Criterion) {
+/// Tells of each value to be validated: its name in reports, its field, its bytes.
+fn values(mut tell: impl FnMut(&str, &Field, &[u8])) {
     let sources = [Source::new("bench.dc", VALIDATED)];
     let contract = Contract::parse(&sources, &Options::default()).expect("the text above is good");
     let class = contract.class_by_name("Avatar").expect("declared above");
-    let mut group = criterion.benchmark_group("validate");
     let mut bench = |name: &str, field: &str, literal: &str| {
         let field: &Field = class.field_by_name(field).expect("declared above");
-        let bytes = field.pack_literal(literal).expect("a value of that field");
-        group.throughput(Throughput::Bytes(bytes.len() as u64));
-        group.bench_function(name, |bench| {
-            bench.iter(|| black_box(field).validate(black_box(&bytes), TextPolicy::Utf8).is_ok());
-        });
+        tell(name, field, &field.pack_literal(literal).expect("a value of that field"));
     };
     bench("three_numbers", "setXYZ", "(1.5, -2, 300)");
     bench("three_ranged_numbers", "setRanged", "(1.5, -2, 30)");
@@ -81,7 +77,23 @@ fn validating(criterion: &mut Criterion) {
     let items = vec!["{7, 3, \"a short note\"}"; 32].join(", ");
     bench("array_of_32_structs_with_text", "setItems", &format!("([{items}])"));
     bench("text_of_60_characters", "say", "(\"The quick brown fox jumps over the lazy dog, and over again.\")");
+}
+
+fn validating(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("validate");
+    values(|name, field, bytes| {
+        group.throughput(Throughput::Bytes(bytes.len() as u64));
+        group.bench_function(name, |bench| {
+            bench.iter(|| black_box(field).validate(black_box(bytes), TextPolicy::Utf8).is_ok());
+        });
+    });
     group.finish();
+}
+
+/// One validation, whose instructions callgrind counts: `--toggle-collect='*validate_once*'` and `-- --once NAME`.
+#[inline(never)]
+fn validate_once(field: &Field, bytes: &[u8]) -> bool {
+    field.validate(bytes, TextPolicy::Utf8).is_ok()
 }
 
 /// The least time of many runs: what the machine can do when nobody else wants it. Beside parsing, a loop that does
@@ -96,18 +108,29 @@ fn least_times() {
         let bytes = black_box(text.as_bytes()).iter();
         black_box(bytes.fold(0u64, |mixed, byte| (mixed ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3)));
     };
-    let least = |work: &dyn Fn()| {
-        let time = || {
-            let start = Instant::now();
-            work();
-            start.elapsed()
-        };
-        (0..1_000).map(|_| time()).min().expect("more than none")
-    };
-    for (name, time) in [("parse, hash and drop", least(&parse)), ("mix every byte", least(&mix))] {
+    for (name, time) in [("parse, hash and drop", least(1_000, &parse)), ("mix every byte", least(1_000, &mix))] {
         let speed = text.len() as f64 / time.as_secs_f64() / 1e6;
         println!("{name}: {} bytes in {time:?}, {speed:.1} MB/s", text.len());
     }
+    values(|name, field, bytes| {
+        const CALLS: u32 = 1_000;
+        let calls = || {
+            (0..CALLS).for_each(|_| {
+                black_box(black_box(field).validate(black_box(bytes), TextPolicy::Utf8).is_ok());
+            });
+        };
+        let nanoseconds = least(500, &calls).as_nanos() as f64 / f64::from(CALLS);
+        println!("validate {name}: {nanoseconds:.1} ns");
+    });
+}
+
+fn least(runs: usize, work: &dyn Fn()) -> Duration {
+    let time = || {
+        let start = Instant::now();
+        work();
+        start.elapsed()
+    };
+    (0..runs).map(|_| time()).min().expect("more than none")
 }
 
 criterion_group!(benches, parsing, validating);
@@ -115,6 +138,14 @@ criterion_group!(benches, parsing, validating);
 fn main() {
     if std::env::args().any(|argument| argument == "--least") {
         return least_times();
+    }
+    if let Some(at) = std::env::args().position(|argument| argument == "--once") {
+        let wanted = std::env::args().nth(at + 1);
+        return values(|name, field, bytes| {
+            if wanted.as_deref() == Some(name) {
+                assert!(validate_once(field, bytes));
+            }
+        });
     }
     benches();
     Criterion::default().configure_from_args().final_summary();

@@ -52,7 +52,7 @@ impl Slots {
 fn slot(slots: &[u32], key: u32, is: impl Fn(u32) -> bool) -> usize {
     // The high half of a product is spread evenly over any number of slots.
     let spread = u64::from(key.wrapping_mul(0x9e37_79b1));
-    let mut at = (spread * slots.len() as u64 >> 32) as usize;
+    let mut at = ((spread * slots.len() as u64) >> 32) as usize;
     while slots[at] != EMPTY && !is(slots[at]) {
         at = if at + 1 == slots.len() { 0 } else { at + 1 };
     }
