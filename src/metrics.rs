@@ -122,7 +122,7 @@ impl Default for ClosedByReason {
 impl Metrics {
     /// Adds what there is to say about a database's SQL sink: its figures come from threads that are no executors.
     pub fn add_sink(&mut self, sink: &SinkFigures) {
-        let value = |figure: &AtomicU64| figure.load(Ordering::Relaxed);
+        let value = |figure: &AtomicU64| figure.load(Ordering::Acquire);
         self.sql_sink_lag_entries += value(&sink.lag_entries);
         self.sql_sink_lag_bytes += value(&sink.lag_bytes);
         self.sql_sink_lag_seconds = self.sql_sink_lag_seconds.max(sink.lag_seconds());

@@ -105,14 +105,15 @@ impl<'a> Mirror<'a> {
     fn begin_anew(&mut self, had_state: bool) -> Result<(), MirrorError> {
         let position = self.reader.begin()?;
         let why = if had_state { "the changes since it was last up to date are not all kept" } else { "it is new" };
-        tracing::info!(why, "everything is copied into the SQL database");
-        self.reader.figures.copies.fetch_add(1, Ordering::Relaxed);
         self.connection.begin()?;
         self.connection.execute("DELETE FROM donet_sink", &[])?;
         let row = [1, LAYOUT, position.number as i64, position.run as i64, 0, 0].map(SqlValue::Integer);
         let insert = "INSERT INTO donet_sink (one, layout, position, run, copy_next, copied) VALUES (?, ?, ?, ?, ?, ?)";
         run(self.connection, insert, &row)?;
         self.connection.execute("COMMIT", &[])?;
+        // Only now: an end before it begins this anew, one after it goes on.
+        tracing::info!(why, "everything is copied into the SQL database");
+        self.reader.figures.copies.fetch_add(1, Ordering::Relaxed);
         self.position = position;
         self.begin_part(0, 0)
     }

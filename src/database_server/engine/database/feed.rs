@@ -215,9 +215,10 @@ impl<S: Storage> Database<S> {
     fn tell_lag(&self, oldest_ms: u64) {
         let lag = self.outbox.as_ref().map(|outbox| (outbox.waiting_entries(), outbox.waiting_bytes()));
         let (entries, bytes) = lag.unwrap_or_default();
-        self.figures.lag_entries.store(entries, Ordering::Relaxed);
         self.figures.lag_bytes.store(bytes, Ordering::Relaxed);
         self.figures.oldest_ms.store(oldest_ms, Ordering::Relaxed);
+        // The last: whoever sees that nothing waits sees the others so.
+        self.figures.lag_entries.store(entries, Ordering::Release);
     }
 
     /// When the first entry that waits was written; 0 if there is none.
