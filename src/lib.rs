@@ -18,6 +18,7 @@ mod field_json;
 pub mod message_director;
 pub mod metrics;
 pub mod outbox;
+mod progress_lines;
 pub mod reason;
 pub mod reload;
 #[cfg(feature = "sql")]

@@ -1,12 +1,11 @@
 //! How far a long command is, on standard error: a bar on a terminal, elsewhere a line now and then.
 
 use crate::database_server::Walked;
+use crate::progress_lines::ProgressLines;
 use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressStyle};
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
-/// Between two lines.
-const LINE_INTERVAL: Duration = Duration::from_secs(10);
 /// Steps of a bar.
 const STEPS: f64 = 1_000_000.0;
 
@@ -19,7 +18,7 @@ pub(super) struct Progress {
 
 enum Shown {
     Bar { bar: ProgressBar, has_end: bool },
-    Lines(Lines),
+    Lines(ProgressLines),
 }
 
 impl Progress {
@@ -29,7 +28,7 @@ impl Progress {
             bar.enable_steady_tick(Duration::from_millis(200));
             Shown::Bar { bar, has_end: false }
         } else {
-            Shown::Lines(Lines::new(Instant::now()))
+            Shown::Lines(ProgressLines::new(Instant::now()))
         };
         Self { what, shown }
     }
@@ -63,8 +62,8 @@ impl Progress {
                 bar.set_message(text());
             }
             Shown::Lines(lines) => {
-                if let Some(line) = lines.line(Instant::now(), share, text) {
-                    eprintln!("{line}");
+                if let Some(seconds) = lines.due(Instant::now()) {
+                    eprintln!("{}", line(&text(), share, seconds));
                 }
             }
         }
@@ -83,25 +82,10 @@ fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).expect("a sound template").progress_chars("=> ")
 }
 
-/// When a line is due, and what it says.
-struct Lines {
-    begun: Instant,
-    said: Instant,
-}
-
-impl Lines {
-    fn new(now: Instant) -> Self {
-        Self { begun: now, said: now }
-    }
-
-    fn line(&mut self, now: Instant, share: Option<f64>, text: impl FnOnce() -> String) -> Option<String> {
-        if now.saturating_duration_since(self.said) < LINE_INTERVAL {
-            return None;
-        }
-        self.said = now;
-        let percent = share.map(|share| format!(" ({:.0} %)", 100.0 * share.clamp(0.0, 1.0))).unwrap_or_default();
-        Some(format!("{}{percent} after {} s", text(), now.saturating_duration_since(self.begun).as_secs()))
-    }
+/// What a line says.
+fn line(text: &str, share: Option<f64>, seconds: u64) -> String {
+    let percent = share.map(|share| format!(" ({:.0} %)", 100.0 * share.clamp(0.0, 1.0))).unwrap_or_default();
+    format!("{text}{percent} after {seconds} s")
 }
 
 #[cfg(test)]
@@ -109,20 +93,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn without_a_terminal_a_line_comes_every_ten_seconds() {
-        let begun = Instant::now();
-        let mut lines = Lines::new(begun);
-        // An hour of a command that tells of itself twenty times a second.
-        let told: Vec<String> = (0..72_000_u32)
-            .filter_map(|step| {
-                let share = f64::from(step) / 72_000.0;
-                lines.line(begun + step * Duration::from_millis(50), Some(share), || format!("{step} objects exported"))
-            })
-            .collect();
-        assert_eq!(told.len(), 359);
-        assert_eq!(told[0], "200 objects exported (0 %) after 10 s");
-        assert_eq!(told[179], "36000 objects exported (50 %) after 1800 s");
-        let line = lines.line(begun + Duration::from_secs(7200), None, || "7 objects imported".to_owned());
-        assert_eq!(line.as_deref(), Some("7 objects imported after 7200 s"));
+    fn a_line_tells_how_far_it_is() {
+        assert_eq!(line("36,000 objects exported", Some(0.5), 1800), "36,000 objects exported (50 %) after 1800 s");
+        assert_eq!(line("7 objects imported", None, 10), "7 objects imported after 10 s");
     }
 }

@@ -9,6 +9,7 @@
 use super::connection::{Connection, Dialect, SqlError, SqlValue, placeholder, quoted};
 use super::tables::{ClassTable, DOID, Tables, ensure_own, run};
 use crate::database_server::{ObjectChange, OutboxEntry, OutboxPage, OutboxPosition, OutboxReader, ReaderError};
+use crate::progress_lines::ProgressLines;
 use bytes::Bytes;
 use hashbrown::HashMap;
 use std::fmt::Write;
@@ -20,8 +21,6 @@ const LAYOUT: i64 = 1;
 /// Rows of one statement, and parameters that neither database minds.
 const ROWS_MAX: usize = 50;
 const PARAMETERS_MAX: usize = 30_000;
-/// How often a long copy says how far it is.
-const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
 /// How long the outbox is listened to before the connection is tried again.
 const LISTEN: Duration = Duration::from_millis(500);
 
@@ -56,7 +55,7 @@ struct Copying {
     copied: u64,
     /// Tables, by stored class number, that may have rows from `next` on.
     stale: Vec<u32>,
-    said: Instant,
+    lines: ProgressLines,
 }
 
 /// What one transaction brings beside entries.
@@ -127,7 +126,7 @@ impl<'a> Mirror<'a> {
                 stale.push(*number);
             }
         }
-        self.copy = Some(Copying { next, copied, stale, said: Instant::now() });
+        self.copy = Some(Copying { next, copied, stale, lines: ProgressLines::new(Instant::now()) });
         self.tell(copied);
         Ok(())
     }
@@ -156,7 +155,7 @@ impl<'a> Mirror<'a> {
 
     /// Copies the next part. The page is what the entries up to its end have made of the objects, so these go first.
     fn copy_part(&mut self, copy: Copying) -> Result<(), MirrorError> {
-        let Copying { next: from, copied, stale, said } = copy;
+        let Copying { next: from, copied, stale, lines } = copy;
         let page = self.reader.page(from)?;
         let mut entries = Vec::new();
         while self.position.number + (entries.len() as u64) < page.end {
@@ -165,15 +164,15 @@ impl<'a> Mirror<'a> {
             entries.extend(more.into_iter().filter(|entry| entry.position.number <= page.end));
             if self.position.number + (entries.len() as u64) < page.end {
                 // A long backlog takes transactions of its own.
-                self.copy = Some(Copying { next: from, copied, stale: Vec::new(), said });
+                self.copy = Some(Copying { next: from, copied, stale: Vec::new(), lines });
                 self.transact(&entries, None)?;
                 entries.clear();
             }
         }
-        self.copy = Some(Copying { next: from, copied, stale: Vec::new(), said });
+        self.copy = Some(Copying { next: from, copied, stale: Vec::new(), lines });
         self.transact(&entries, Some(Part { page: &page, from, stale: &stale }))?;
         let copied = copied + page.objects.len() as u64;
-        self.copy = page.next.map(|next| Copying { next, copied, stale, said });
+        self.copy = page.next.map(|next| Copying { next, copied, stale, lines });
         self.tell(copied);
         self.say_progress(copied, page.highest);
         Ok(())
@@ -184,9 +183,8 @@ impl<'a> Mirror<'a> {
             tracing::info!(copied, "everything has been copied into the SQL database");
             return;
         };
-        if copy.said.elapsed() >= PROGRESS_INTERVAL {
-            copy.said = Instant::now();
-            tracing::info!(copied, next = copy.next, highest, "copying into the SQL database");
+        if let Some(seconds) = copy.lines.due(Instant::now()) {
+            tracing::info!(copied, next = copy.next, highest, seconds, "copying into the SQL database");
         }
     }
 
