@@ -2,7 +2,7 @@
 //! anybody else is counted and dropped.
 
 use donet::outbox::{Action, Outbox, Participant, RoleMessage};
-use donet::state_server::StateServer;
+use donet::state_server::{FanOutLimits, StateServer};
 use donet::wire::{Channel, Datagram, Doid, Encoder, MessageType, Zone, message_type as t};
 use donet_dc::{Contract, Options, Source, TextPolicy};
 use donet_shards::{ConnectionId, ShardId};
@@ -37,7 +37,7 @@ impl Realm {
     pub fn new() -> Self {
         let contract = Contract::parse(&[Source::new("bench.dc", CONTRACT)], &Options::default()).expect("it is valid");
         let mut realm = Self {
-            state_server: StateServer::new(Arc::new(contract), TextPolicy::Utf8),
+            state_server: StateServer::new(Arc::new(contract), TextPolicy::Utf8, FanOutLimits::default()),
             out: Outbox::new(ShardId(0), 1),
             queue: VecDeque::new(),
             left: 0,

@@ -15,6 +15,7 @@ use crate::daemon::{Daemon, External, LINK_ACCEPTOR, LINK_LISTENER, Shared, clie
 use crate::database_server::{Engine, EngineHandle};
 use crate::event_logger::EventLoggerServer;
 use crate::reload;
+use crate::state_server::FanOutLimits;
 use banner::Banner;
 pub use database::{OneDatabase, one_database};
 use donet_shards::runtime::{Executors, Injector, Placed, start as start_executors};
@@ -91,6 +92,7 @@ pub fn run(file: &Path) -> Result<(), BootError> {
         text: contract.text,
         databases: databases.clone(),
         reloadable: loaded.reloadable,
+        fan_outs: FanOutLimits::default(),
     };
     let shards = placement.shards();
     let placed =

@@ -174,6 +174,23 @@ impl Interests {
         self.pending.remove(&doid);
     }
 
+    /// Forgets what is held back of an object up to its last end: another one of its doid has come, and the client knows
+    /// of that one already.
+    pub(super) fn forget_ended(&mut self, doid: Doid) {
+        let Some(pending) = self.pending.get_mut(&doid) else { return };
+        let Some(operation) = self.operations.get(&pending.operation) else { return };
+        let is_of = |held: &&Option<ObjectEvent>| held.as_ref().is_some_and(|event| event.doid() == doid);
+        let is_end = |held: &Option<ObjectEvent>| is_of(&held) && matches!(held, Some(ObjectEvent::Delete(_)));
+        let Some(end) = operation.backlog.iter().rposition(is_end).filter(|&end| end >= pending.backlog_from) else {
+            return;
+        };
+        pending.snapshot = None;
+        pending.backlog_from = end + 1;
+        if !operation.backlog[end + 1..].iter().any(|held| is_of(&held)) {
+            self.pending.remove(&doid);
+        }
+    }
+
     /// Bounds what one session may hold (§3.15.3).
     pub(super) fn check_limits(&self, request: &InterestRequest, agent: &Agent) -> Result<(), InterestLimit> {
         let replaced = self.by_id.get(&request.id);

@@ -273,6 +273,8 @@ impl Session {
 
     /// STATESERVER_OBJECT_ENTER_OWNER_WITH_REQUIRED(_OTHER): the client is told each time.
     pub(super) fn on_owner_entry(&mut self, entry: &Entry, out: &mut Outbox) {
+        // A deletion that is held back is that of an earlier object of this doid: it must not end this ownership.
+        self.interests.forget_ended(entry.doid);
         self.objects.set_owned(entry.doid, entry.view());
         self.write(entry.frame.clone(), out);
     }

@@ -24,7 +24,7 @@ use crate::message_director::{Homes, PostRemoves, Receivers, Router};
 use crate::outbox::{Action, Outbox, Participant, RoleMessage, RoleTimer};
 use crate::reason::Reason;
 use crate::reload::Reloadable;
-use crate::state_server::StateServer;
+use crate::state_server::{FanOutLimits, StateServer};
 use crate::wire::Channel;
 use back_pressure::BackPressure;
 use donet_dc::{Contract, TextPolicy};
@@ -54,6 +54,7 @@ pub struct Shared {
     /// By the index of the database server.
     pub databases: Vec<EngineHandle>,
     pub reloadable: Reloadable,
+    pub fan_outs: FanOutLimits,
 }
 
 /// What a connection of this executor belongs to.
@@ -95,7 +96,7 @@ pub struct Daemon {
 
 impl Daemon {
     pub fn new(shared: Shared, shard: ShardId, shards: usize) -> Self {
-        let Shared { config, contract, text, .. } = &shared;
+        let Shared { config, contract, text, fan_outs, .. } = &shared;
         let homes = Homes::new(config, shards);
         let databases = config.database_servers.iter().enumerate();
         let stored = config.database_state_servers.iter().enumerate();
@@ -127,7 +128,7 @@ impl Daemon {
                 shard,
                 shards,
             ),
-            state_server: StateServer::new(contract.clone(), *text),
+            state_server: StateServer::new(contract.clone(), *text, *fan_outs),
             database_servers: databases
                 .map(|(index, settings)| DatabaseServer::new(index as u8, settings.clone(), contract.clone(), *text))
                 .collect(),

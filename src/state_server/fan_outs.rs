@@ -23,9 +23,9 @@ use hashbrown::HashMap;
 use smallvec::SmallVec;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// How much is done at once, and how much may wait.
+/// How much of what is for many objects one executor does at once, and how much of it may wait.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub struct FanOutLimits {
     /// How many objects one slice serves in each [`Lane`], and how many more are served at once between two slices.
     pub slice_objects: usize,
     /// How many objects of one fan-out are served before it is another's turn.
@@ -36,7 +36,7 @@ pub struct Limits {
     pub waiting_bytes: usize,
 }
 
-impl Default for Limits {
+impl Default for FanOutLimits {
     fn default() -> Self {
         Self {
             // A deletion costs a microsecond or two with all that follows from it: others wait for about a millisecond.
@@ -157,27 +157,29 @@ pub struct FanOuts {
     waiting: usize,
     waiting_bytes: usize,
     is_slice_due: bool,
-    pub limits: Limits,
+    limits: FanOutLimits,
 }
 
-impl Default for FanOuts {
-    fn default() -> Self {
+impl FanOuts {
+    pub fn new(limits: FanOutLimits) -> Self {
         Self {
             next_number: 1,
             by_parent: HashMap::new(),
             round: Default::default(),
             ai_deletions: BTreeMap::new(),
             ai_round: VecDeque::new(),
-            allowance: [Limits::default().slice_objects; Lane::ALL.len()],
+            allowance: [limits.slice_objects; Lane::ALL.len()],
             waiting: 0,
             waiting_bytes: 0,
             is_slice_due: false,
-            limits: Limits::default(),
+            limits,
         }
     }
-}
 
-impl FanOuts {
+    pub fn limits(&self) -> FanOutLimits {
+        self.limits
+    }
+
     /// Whether nothing waits.
     pub fn is_idle(&self) -> bool {
         self.by_parent.is_empty() && self.ai_deletions.is_empty()
@@ -308,12 +310,18 @@ impl FanOuts {
         self.ai_deletions.insert((ai, number), AiDeletion { number, ai, sender, left: objects });
     }
 
-    /// The next objects that end with their AI: as many as one datagram can name.
+    /// How many objects end with their AI at once: as many as a slice has and one datagram can name.
+    pub fn ai_part_objects(&self) -> usize {
+        self.limits.slice_objects.min(MAX_RECIPIENTS)
+    }
+
+    /// The next objects that end with their AI.
     pub fn take_ai_part(&mut self) -> Option<AiDeletion> {
+        let most = self.ai_part_objects();
         let key = self.ai_round.pop_front()?;
         let deletion = self.ai_deletions.get_mut(&key)?;
         let mut left = BTreeSet::new();
-        left.extend(std::iter::from_fn(|| deletion.left.pop_first()).take(MAX_RECIPIENTS));
+        left.extend(std::iter::from_fn(|| deletion.left.pop_first()).take(most));
         let part = AiDeletion { left, ..*deletion };
         if deletion.left.is_empty() {
             self.ai_deletions.remove(&key);
@@ -341,6 +349,12 @@ impl AiDeletion {
 
 #[cfg(test)]
 impl FanOuts {
+    /// Other limits, from now on.
+    pub fn limit(&mut self, limits: FanOutLimits) {
+        self.limits = limits;
+        self.begin_slice();
+    }
+
     /// AI and doid of the objects that are to end with their AI.
     pub fn ending_with_ai(&self) -> impl Iterator<Item = (Channel, Doid)> + '_ {
         self.ai_deletions.values().flat_map(|deletion| deletion.objects().map(|doid| (deletion.ai, doid)))

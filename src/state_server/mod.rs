@@ -27,6 +27,7 @@ mod tests;
 mod values;
 
 pub use children::Zones;
+pub use fan_outs::FanOutLimits;
 pub(crate) use fields::parts;
 pub(crate) use layout::{Filter, Layouts};
 pub(crate) use refusals::RefusalLog;
@@ -88,8 +89,8 @@ pub struct StateServer {
 const CHILDREN_CHANNELS: Channel = 1 << 32;
 
 impl StateServer {
-    pub fn new(contract: Arc<Contract>, text: TextPolicy) -> Self {
-        Self { objects: Objects::default(), partition: Partition::new(contract, text), places: Vec::new() }
+    pub fn new(contract: Arc<Contract>, text: TextPolicy, limits: FanOutLimits) -> Self {
+        Self { objects: Objects::default(), partition: Partition::new(contract, text, limits), places: Vec::new() }
     }
 
     /// Whether an object is live on this executor.
@@ -198,6 +199,10 @@ impl StateServer {
     /// Handles a datagram at every live object of this executor that it is addressed to: by its own channel or by its
     /// parent's children channel. Each handles it once, and the object that sent it does not.
     pub fn on_datagram(&mut self, datagram: &Datagram, from: Participant, out: &mut Outbox) {
+        if from == Participant::StateServer {
+            // It passes on DELETE_AI_OBJECTS, and that the objects have had.
+            return;
+        }
         let mut direct: SmallVec<[Doid; 16]> = SmallVec::new();
         let mut parents: SmallVec<[Doid; 4]> = SmallVec::new();
         for recipient in datagram.recipients() {

@@ -3,7 +3,7 @@
 //! It holds no objects, so that one object can be borrowed together with all of this.
 
 use super::children::LocalChildren;
-use super::fan_outs::FanOuts;
+use super::fan_outs::{FanOutLimits, FanOuts};
 use super::layout::{ClassLayout, Layouts};
 use super::parent::OpenQuery;
 use super::refusals::RefusalLog;
@@ -34,13 +34,13 @@ pub struct Partition {
 }
 
 impl Partition {
-    pub fn new(contract: Arc<Contract>, text: TextPolicy) -> Self {
+    pub fn new(contract: Arc<Contract>, text: TextPolicy, limits: FanOutLimits) -> Self {
         Self {
             layouts: Layouts::new(&contract),
             contract,
             text,
             children: LocalChildren::default(),
-            fan_outs: FanOuts::default(),
+            fan_outs: FanOuts::new(limits),
             explicit_ai: HashMap::new(),
             queries: HashMap::new(),
             next_query: 0,

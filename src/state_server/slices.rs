@@ -6,7 +6,7 @@
 
 use super::children::Zones;
 use super::deletion::zone_list;
-use super::fan_outs::{Due, FanOut, Lane, Limits, Task};
+use super::fan_outs::{Due, FanOut, FanOutLimits, Lane, Task};
 use super::object::{Announcement, Incoming};
 use super::{StateServer, StateServerMessage};
 use crate::outbox::{Outbox, Participant, RoleMessage, RoleTimer, contained};
@@ -83,14 +83,14 @@ impl StateServer {
         self.ask_for_slice(out);
     }
 
-    /// Ends the objects of an AI: at once if one datagram can name them, else part by part.
+    /// Ends the objects of an AI: at once if they are one part, else part by part.
     pub(super) fn delete_ai_objects(&mut self, ai: Channel, sender: Channel, out: &mut Outbox) {
         if ai == 0 {
             // No AI. Objects that are pinned to it stay.
             return;
         }
         let Some(objects) = self.partition.take_explicit_ai(ai) else { return };
-        let is_large = objects.len() > MAX_RECIPIENTS;
+        let is_large = objects.len() > self.partition.fan_outs.ai_part_objects();
         out.metrics.fan_outs_deferred += u64::from(is_large);
         self.partition.fan_outs.delete_ai(ai, sender, objects);
         if is_large {
@@ -104,7 +104,7 @@ impl StateServer {
     pub fn on_slice(&mut self, out: &mut Outbox) {
         self.partition.fan_outs.begin_slice();
         self.end_ai_part(out);
-        let Limits { slice_objects, round_objects, .. } = self.partition.fan_outs.limits;
+        let FanOutLimits { slice_objects, round_objects, .. } = self.partition.fan_outs.limits();
         for lane in Lane::ALL {
             let mut left = slice_objects;
             while left > 0
@@ -133,7 +133,8 @@ impl StateServer {
         }
     }
 
-    /// Passes DELETE_AI_OBJECTS to the next objects that were given the AI (§2.5).
+    /// Passes DELETE_AI_OBJECTS to the next objects that were given the AI (§2.5): all may see the message, and the objects
+    /// have it at once. A creation of the same doid that was sent next finds it free, and is not what is meant.
     fn end_ai_part(&mut self, out: &mut Outbox) {
         let Some(part) = self.partition.fan_outs.take_ai_part() else { return };
         let mut named: SmallVec<[Channel; MAX_RECIPIENTS]> = SmallVec::new();
@@ -143,8 +144,11 @@ impl StateServer {
                 named.push(doid.into());
             }
         }
-        let body = part.ai.to_le_bytes();
-        out.send(Participant::StateServer, &named, part.sender, t::STATESERVER_DELETE_AI_OBJECTS, &body);
+        let (message_type, body) = (t::STATESERVER_DELETE_AI_OBJECTS, part.ai.to_le_bytes());
+        out.send(Participant::StateServer, &named, part.sender, message_type, &body);
+        for doid in named {
+            self.tell_end_of_ai(doid as Doid, part.ai, part.sender, out);
+        }
     }
 
     /// Serves the next children. Returns whether none is left.
@@ -212,10 +216,15 @@ impl StateServer {
         self.settle(doid, u64::MAX, out);
     }
 
-    /// DELETE_AI_OBJECTS for one object, ahead of its turn. Others see the same message; the object has had it.
+    /// DELETE_AI_OBJECTS for one object, ahead of its turn.
     fn end_with_ai(&mut self, doid: Doid, ai: Channel, sender: Channel, out: &mut Outbox) {
+        out.send(Participant::StateServer, &[doid.into()], sender, t::STATESERVER_DELETE_AI_OBJECTS, &ai.to_le_bytes());
+        self.tell_end_of_ai(doid, ai, sender, out);
+    }
+
+    /// Others see the same message; the object has it now.
+    fn tell_end_of_ai(&mut self, doid: Doid, ai: Channel, sender: Channel, out: &mut Outbox) {
         let (message_type, body) = (t::STATESERVER_DELETE_AI_OBJECTS, ai.to_le_bytes());
-        out.send(Participant::Object(doid), &[doid.into()], sender, message_type, &body);
         let incoming = Incoming { from: Participant::StateServer, sender, message_type, payload: Reader::new(&body) };
         self.receive_at(doid, &incoming, out);
     }

@@ -1,7 +1,7 @@
 //! A daemon in miniature for tests: partitions of the State Server and of Database State Servers in one thread, joined by
 //! one queue that is worked off breadth first, and links that record what reaches their channels.
 
-use super::{StateServer, StateServerMessage};
+use super::{FanOutLimits, StateServer, StateServerMessage};
 use crate::config;
 use crate::database_state_server::DatabaseStateServer;
 use crate::outbox::{Action, Outbox, Participant, RoleMessage, RoleTimer};
@@ -173,11 +173,15 @@ struct Link {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LinkId(usize);
 
+#[derive(Debug)]
 enum Work {
     Datagram { shard: usize, from: Participant, datagram: Datagram },
     Control { shard: usize, datagram: Datagram },
     Message { shard: usize, from: ShardId, message: StateServerMessage },
 }
+
+/// More than any turn of a test handles.
+const TURN_MESSAGES_MAX: usize = 1_000_000;
 
 /// The daemon.
 pub struct World {
@@ -209,7 +213,7 @@ impl World {
                 .collect()
         };
         let shard = |shard| Shard {
-            state_server: StateServer::new(contract.clone(), TextPolicy::Utf8),
+            state_server: StateServer::new(contract.clone(), TextPolicy::Utf8, FanOutLimits::default()),
             database_state_servers: roles(),
             out: Outbox::new(ShardId(shard as u16), shards),
         };
@@ -382,24 +386,27 @@ impl World {
     pub fn slice(&mut self, objects: usize) {
         for shard in &mut self.shards {
             let fan_outs = &mut shard.state_server.partition.fan_outs;
-            fan_outs.limits.slice_objects = objects;
-            fan_outs.limits.round_objects = objects;
-            fan_outs.begin_slice();
+            fan_outs.limit(FanOutLimits { slice_objects: objects, round_objects: objects, ..fan_outs.limits() });
         }
     }
 
     /// Lets only so much of what is for many objects wait.
     pub fn let_wait(&mut self, fan_outs: usize, bytes: usize) {
         for shard in &mut self.shards {
-            let limits = &mut shard.state_server.partition.fan_outs.limits;
-            (limits.waiting, limits.waiting_bytes) = (fan_outs, bytes);
+            let waits = &mut shard.state_server.partition.fan_outs;
+            waits.limit(FanOutLimits { waiting: fan_outs, waiting_bytes: bytes, ..waits.limits() });
         }
     }
 
     /// Works off what is in the queues: what executors do between two intakes.
+    ///
+    /// # Panics
+    /// When messages cause each other without an end: their executor would never take anything in again.
     pub fn run_turn(&mut self) {
+        let most = self.handled + TURN_MESSAGES_MAX;
         while let Some(work) = self.queue.pop_front() {
             self.handled += 1;
+            assert!(self.handled < most, "{} messages to go, and no end: {work:?}", self.queue.len());
             let index = match work {
                 Work::Datagram { shard: index, from, datagram } => {
                     let shard = self.at(index);

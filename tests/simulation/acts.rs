@@ -1,116 +1,175 @@
-//! What the cast does, drawn from the seed, written down in the model as it is done.
+//! What keepers do, drawn from the seed, written down in the model as it is done.
 
 use crate::simulation::contract::{self, Value};
 use crate::simulation::play::{
-    AI_CHANNELS, BUS_CHANNELS, CONTROL_CHANNEL, KEEPERS, Play, ROOTS, SERVER_INTEREST, Thing, WANDERERS, ZONES,
+    AI_CHANNELS, CREWS, GROVES, KEEPERS, ORDINARY, Play, ROOTS, SECRET, SERVER_INTEREST, Thing, WANDERERS, ZONES,
 };
 use crate::simulation::view::Place;
-use crate::simulation::wire::note;
-use donet::wire::{Channel, Doid, Encoder, Zone, children_channel, message_type as t};
+use crate::simulation::wire::Payload;
+use donet::wire::{Channel, Doid, Zone, children_channel, message_type as t};
+use std::collections::BTreeMap;
 
-/// The interest that is opened where something is just going; other acts close it again, too.
-const MEETING_INTEREST: u16 = 2;
+/// What OTHER of a creation says, and what of it the object has then.
+type Other = (Vec<(u16, Vec<u8>)>, BTreeMap<u16, Value>);
+
+/// More would leave no room for other things.
+const GROVES_MAX: usize = 5;
 
 impl Play {
+    pub fn zone(&mut self) -> Zone {
+        self.random.below(ZONES) as Zone
+    }
+
+    fn place_of(&mut self, others: Vec<Doid>) -> Place {
+        let parents: Vec<Doid> = ROOTS.into_iter().chain(WANDERERS).chain(others).collect();
+        (parents[self.random.below(parents.len())], self.zone())
+    }
+
+    /// Where something may be put: even where the parent is just being made.
     fn place(&mut self) -> Place {
-        let parents = [ROOTS[0], ROOTS[1], WANDERERS[0], WANDERERS[1]];
-        (parents[self.random.below(parents.len())], self.random.below(ZONES) as Zone)
+        let groves = self.things.range(GROVES).map(|(&doid, _)| doid).collect();
+        self.place_of(groves)
+    }
+
+    /// Where somebody may look, or take what is theirs: who asks a parent that is not there gets no answer.
+    pub fn settled_place(&mut self) -> Place {
+        let settled = self.things.range(GROVES).filter(|(_, thing)| thing.is_settled);
+        let groves = settled.map(|(&doid, _)| doid).collect();
+        self.place_of(groves)
     }
 
     pub fn create(&mut self, keeper: usize, doid: Doid, place: Place) {
         self.create_with(keeper, doid, place, None);
     }
 
-    /// Creates an object; with a value for the field that is not required, where there is one.
-    fn create_with(&mut self, keeper: usize, doid: Doid, place: Place, paired: Option<Value>) {
-        let message_type = match paired {
+    fn create_with(&mut self, keeper: usize, doid: Doid, place: Place, other: Option<Other>) {
+        let message_type = match other {
             Some(_) => t::STATESERVER_CREATE_OBJECT_WITH_REQUIRED_OTHER,
             None => t::STATESERVER_CREATE_OBJECT_WITH_REQUIRED,
         };
-        let create = Self::tell(keeper, CONTROL_CHANNEL, message_type)
-            .doid(doid)
-            .doid(place.0)
-            .zone(place.1)
-            .u16(contract::CLASS)
-            .u32(0)
-            .u16(7);
-        let create = match paired {
-            Some(value) => contract::write(create.u16(1).u16(contract::PAIRED), value),
-            None => create,
-        };
+        let control = self.control();
+        let create = Self::tell(keeper, control, message_type).doid(doid).doid(place.0).zone(place.1);
+        let create = create.u16(contract::CLASS).u32(0).u16(SECRET);
+        let (pairs, set) = other.clone().unwrap_or_default();
+        let create = if other.is_some() { create.u16(pairs.len() as u16) } else { create };
+        let create = pairs.iter().fold(create, |create, (field, value)| create.u16(*field).bytes(value));
         self.send(keeper, create);
-        let thing = Thing {
-            place,
-            value: 0,
-            secret: 7,
-            paired,
-            keeper,
-            ai: None,
-            owner: 0,
-            owner_changed: false,
-            used: false,
-            is_session_object: false,
-        };
+        let thing = Thing { place, set, keeper, ..Thing::default() };
         self.things.insert(doid, thing);
     }
 
+    /// Some of it is not for the class, or not kept: what can be is.
+    fn other(&mut self, keeper: usize) -> Option<Other> {
+        let (one, two) = (self.next_kept(keeper), self.next_kept(keeper));
+        let bytes = |value: Value| Payload::new().value(value).0;
+        let paired = (contract::PAIRED, bytes(one));
+        let (pairs, set) = match self.random.below(12) {
+            0 | 1 => (vec![paired], vec![(contract::PAIRED, one)]),
+            2 => (vec![(contract::PING, bytes(two)), paired], vec![(contract::PAIRED, one)]),
+            3 => (vec![paired, (999, bytes(two)), (contract::HEAD, bytes(two))], vec![(contract::PAIRED, one)]),
+            4 => (vec![paired, (contract::PAIRED, bytes(two))], vec![(contract::PAIRED, two)]),
+            5 => {
+                let whole = [bytes(one), bytes(two)].concat();
+                (vec![(contract::WHOLE, whole)], vec![(contract::HEAD, one), (contract::TAIL, two)])
+            }
+            6 => (vec![], vec![]),
+            _ => return None,
+        };
+        Some((pairs, set.into_iter().collect()))
+    }
+
     /// An object that keepers may do anything to.
-    fn ordinary(&mut self) -> Option<Doid> {
-        let all: Vec<Doid> = self.things.range(30_000..60_000).map(|(&doid, _)| doid).collect();
+    pub fn ordinary(&mut self) -> Option<Doid> {
+        let all: Vec<Doid> = self.things.range(ORDINARY).map(|(&doid, _)| doid).collect();
         (!all.is_empty()).then(|| all[self.random.below(all.len())])
     }
 
-    fn set_value(&mut self, doid: Doid) {
+    pub fn set_value(&mut self, doid: Doid) {
+        let Some(thing) = self.things.get(&doid) else { return };
+        // All children of its parent get it, and it is for one: as good as sent to that, once it is there for good.
+        let is_there = thing.owner == 0 && !thing.owner_changed && thing.place.0 != 0;
+        let siblings = children_channel(thing.place.0);
+        let recipient = if is_there && self.random.below(6) == 0 { siblings } else { doid.into() };
+        self.set_value_by(doid, recipient);
+    }
+
+    /// Sets the value, and perhaps more in the same message, some of it in vain.
+    pub fn set_value_by(&mut self, doid: Doid, recipient: Channel) {
         let Some(thing) = self.things.get_mut(&doid) else { return };
         thing.value += 1;
         let (keeper, value) = (thing.keeper, thing.value);
-        // All children of its parent get it, and it is for one: as good as sent to that, once it is there for good.
-        let is_settled = thing.owner == 0 && !thing.owner_changed && thing.place.0 != 0;
-        let siblings = children_channel(thing.place.0);
         if self.random.below(3) != 0 {
-            let recipient = if is_settled && self.random.below(4) == 0 { siblings } else { doid.into() };
             let set = Self::tell(keeper, recipient, t::STATESERVER_OBJECT_SET_FIELD);
             return self.send(keeper, set.doid(doid).u16(contract::VALUE).u32(value));
         }
-        let paired = self.next_paired(keeper);
-        self.things.get_mut(&doid).expect("looked up").paired = Some(paired);
-        let set = Self::tell(keeper, doid, t::STATESERVER_OBJECT_SET_FIELDS).doid(doid).u16(2);
-        let set = set.u16(contract::VALUE).u32(value).u16(contract::PAIRED);
+        let paired = self.next_kept(keeper);
+        let set = Self::tell(keeper, recipient, t::STATESERVER_OBJECT_SET_FIELDS).doid(doid);
+        if self.random.below(4) == 0 {
+            // What comes before the bad value is done, what comes after it is not.
+            self.refused += 1;
+            let set = set.u16(3).u16(contract::VALUE).u32(value);
+            let set = set.u16(contract::SECRET).u16(contract::SECRET_MAX + 1).u16(contract::PAIRED);
+            return self.send(keeper, contract::write(set, paired));
+        }
+        self.things.get_mut(&doid).expect("looked up").set.insert(contract::PAIRED, paired);
+        let set = set.u16(2).u16(contract::VALUE).u32(value).u16(contract::PAIRED);
         self.send(keeper, contract::write(set, paired));
     }
 
-    fn next_paired(&mut self, keeper: usize) -> Value {
+    fn next_kept(&mut self, keeper: usize) -> Value {
         self.written += 1;
         (1000 + keeper as u32, self.written)
     }
 
-    /// The keeper takes back what it wrote beside the value; the fields that have a default stay.
-    fn unset(&mut self, doid: Doid) {
-        let Some(thing) = self.things.get_mut(&doid) else { return };
-        thing.paired = None;
-        let keeper = thing.keeper;
-        if self.random.below(2) == 0 {
-            let delete = Self::tell(keeper, doid, t::STATESERVER_OBJECT_DELETE_FIELD_RAM);
-            return self.send(keeper, delete.doid(doid).u16(contract::PAIRED));
+    /// Both parts of a molecular field, or what is not kept at all.
+    fn set_whole_or_ping(&mut self, doid: Doid) {
+        let keeper = self.things[&doid].keeper;
+        let (one, two) = (self.next_kept(keeper), self.next_kept(keeper));
+        let set = Self::tell(keeper, doid, t::STATESERVER_OBJECT_SET_FIELD).doid(doid);
+        if self.random.below(3) == 0 {
+            return self.send(keeper, contract::write(set.u16(contract::PING), one));
         }
-        let delete = Self::tell(keeper, doid, t::STATESERVER_OBJECT_DELETE_FIELDS_RAM).doid(doid).u16(3);
-        self.send(keeper, delete.u16(contract::SHARED).u16(contract::SECRET).u16(contract::PAIRED));
+        self.send(keeper, contract::write(contract::write(set.u16(contract::WHOLE), one), two));
+        let thing = self.things.get_mut(&doid).expect("lives");
+        thing.set.extend([(contract::HEAD, one), (contract::TAIL, two)]);
+    }
+
+    /// The keeper takes back what it wrote beside the value; required fields stay.
+    fn unset(&mut self, doid: Doid) {
+        let keeper = self.things[&doid].keeper;
+        let one = || Self::tell(keeper, doid, t::STATESERVER_OBJECT_DELETE_FIELD_RAM).doid(doid);
+        let many = || Self::tell(keeper, doid, t::STATESERVER_OBJECT_DELETE_FIELDS_RAM).doid(doid).u16(3);
+        let (delete, fields) = match self.random.below(4) {
+            0 => (one().u16(contract::PAIRED), &[contract::PAIRED][..]),
+            1 => (one().u16(contract::WHOLE), &[contract::HEAD, contract::TAIL][..]),
+            2 => (
+                many().u16(contract::SHARED).u16(contract::SECRET).u16(contract::PAIRED),
+                &[contract::PAIRED, contract::SHARED][..],
+            ),
+            _ => {
+                self.refused += 1;
+                (many().u16(contract::TAIL).u16(999).u16(contract::PAIRED), &[contract::TAIL][..])
+            }
+        };
+        self.send(keeper, delete);
+        let thing = self.things.get_mut(&doid).expect("lives");
+        thing.set.retain(|field, _| !fields.contains(field));
     }
 
     pub fn keeper_acts(&mut self) {
         let Some(doid) = self.ordinary() else { return self.create_one() };
         let thing = self.things[&doid].clone();
         let keeper = thing.keeper;
-        match self.random.below(15) {
-            0 | 1 => self.create_one(),
-            2..=4 => self.set_value(doid),
-            5 => {
-                let secret = self.random.below(60_000) as u16;
+        match self.random.below(25) {
+            0..=2 => self.create_one(),
+            3..=5 => self.set_value(doid),
+            6 => {
+                let secret = self.random.below(contract::SECRET_MAX.into()) as u16;
                 let set = Self::tell(keeper, doid, t::STATESERVER_OBJECT_SET_FIELD);
                 self.send(keeper, set.doid(doid).u16(contract::SECRET).u16(secret));
                 self.things.get_mut(&doid).expect("drawn").secret = secret;
             }
-            6..=8 => {
+            7..=9 => {
                 // What is a client's is moved by the client; what just was may still be on its way.
                 #[allow(clippy::collapsible_match, reason = "the arm is the operation, the condition its own")]
                 if thing.owner == 0 && !thing.owner_changed {
@@ -118,63 +177,145 @@ impl Play {
                     self.move_to(keeper, doid, place);
                 }
             }
-            9 => {
-                let wanderer = WANDERERS[self.random.below(2)];
-                let place = (ROOTS[self.random.below(2)], self.random.below(ZONES) as Zone);
-                self.move_to(0, wanderer, place);
-                self.set_value(wanderer);
-            }
-            10 => {
-                let delete = Self::tell(keeper, doid, t::STATESERVER_OBJECT_DELETE_RAM);
-                self.send(keeper, delete.doid(doid));
-                self.things.remove(&doid);
-            }
+            10 => self.move_a_parent(),
+            11 => self.end(doid),
             // What its owner has sent must find it the owner still.
-            11 if !thing.used => {
+            12 if !thing.used => {
                 let owner = match self.random.below(3) {
                     0 => 0,
                     _ => self.established().map_or(0, |client| self.clients[client].channel),
                 };
                 self.send(keeper, Self::tell(keeper, doid, t::STATESERVER_OBJECT_SET_OWNER).channel(owner));
-                let thing = self.things.get_mut(&doid).expect("drawn");
-                thing.owner_changed |= thing.owner != owner;
-                thing.owner = owner;
+                self.note_owner(doid, owner);
             }
-            12 => {
-                // Never one that it could have inherited: the value that an object has already pins nothing.
-                let (target, keeper) =
-                    if self.random.below(4) == 0 { (WANDERERS[self.random.below(2)], 0) } else { (doid, keeper) };
-                let ai = AI_CHANNELS + Channel::from(target) * 2 + self.random.below(2) as u64;
-                self.send(keeper, Self::tell(keeper, target, t::STATESERVER_OBJECT_SET_AI).channel(ai));
-                self.things.get_mut(&target).expect("lives").ai = Some(ai);
+            13 => {
+                let target = if self.random.below(2) == 0 { self.some_parent() } else { doid };
+                self.set_ai(target);
             }
-            13 => self.change_server_interest(),
-            14 => self.unset(doid),
+            14 => self.change_server_interest(),
+            15 => self.unset(doid),
+            16..=18 => self.set_ai_to(doid, CREWS + keeper as Channel),
+            19 if self.random.below(2) == 0 => self.disband(keeper),
+            20 | 21 => self.ask_own(doid),
+            22 => self.set_whole_or_ping(doid),
+            23 => self.plant(),
+            24 => self.giant_acts(),
             _ => {}
         }
+    }
+
+    pub fn note_owner(&mut self, doid: Doid, owner: Channel) {
+        let thing = self.things.get_mut(&doid).expect("lives");
+        thing.owner_changed |= thing.owner != owner;
+        thing.owner = owner;
     }
 
     fn create_one(&mut self) {
         let (doid, place) = (self.next_doid, self.place());
         self.next_doid += 1;
         let keeper = self.random.below(KEEPERS);
-        let paired = (self.random.below(3) == 0).then(|| self.next_paired(keeper));
-        self.create_with(keeper, doid, place, paired);
+        self.create_anew(keeper, doid, place);
+    }
+
+    pub fn create_anew(&mut self, keeper: usize, doid: Doid, place: Place) {
+        let other = self.other(keeper);
+        self.create_with(keeper, doid, place, other);
         if self.random.below(2) == 0 {
             self.set_value(doid); // In the same burst: it must find the object.
         }
     }
 
-    fn move_to(&mut self, keeper: usize, doid: Doid, place: Place) {
+    /// A wanderer, or an object that is a parent while it lives. The first keeper's, all of them.
+    pub fn some_parent(&mut self) -> Doid {
+        let groves = self.things.range(GROVES).map(|(&doid, _)| doid);
+        let parents: Vec<Doid> = WANDERERS.into_iter().chain(groves).collect();
+        parents[self.random.below(parents.len())]
+    }
+
+    fn move_a_parent(&mut self) {
+        let parent = self.some_parent();
+        let places = if WANDERERS.contains(&parent) { 2 } else { 4 };
+        let place = ([ROOTS, WANDERERS].as_flattened()[self.random.below(places)], self.zone());
+        self.move_to(0, parent, place);
+        self.set_value(parent);
+    }
+
+    fn plant(&mut self) {
+        if self.things.range(GROVES).count() < GROVES_MAX {
+            let (doid, place) = (self.next_grove, self.settled_place());
+            self.next_grove += 1;
+            self.create(0, doid, place);
+        }
+    }
+
+    pub fn move_to(&mut self, keeper: usize, doid: Doid, place: Place) {
         let moved = Self::tell(keeper, doid, t::STATESERVER_OBJECT_SET_LOCATION).doid(place.0).zone(place.1);
         self.send(keeper, moved);
         self.things.get_mut(&doid).expect("lives").place = place;
     }
 
+    /// An AI of its own, never one that it could have inherited: the value that an object has already pins nothing. Or,
+    /// where it has one of its own, none.
+    fn set_ai(&mut self, doid: Doid) {
+        let has_own = self.things[&doid].ai.is_some_and(|ai| ai != 0);
+        if has_own && self.random.below(4) == 0 {
+            return self.set_ai_to(doid, 0);
+        }
+        let ai = AI_CHANNELS + Channel::from(doid) * 2 + self.random.below(2) as u64;
+        self.set_ai_to(doid, ai);
+    }
+
+    fn set_ai_to(&mut self, doid: Doid, ai: Channel) {
+        let thing = self.things.get_mut(&doid).expect("lives");
+        thing.ai = Some(ai);
+        let keeper = thing.keeper;
+        self.send(keeper, Self::tell(keeper, doid, t::STATESERVER_OBJECT_SET_AI).channel(ai));
+    }
+
+    /// The keeper ends an object of its own, and perhaps makes another one of the same doid.
+    fn end(&mut self, doid: Doid) {
+        let Thing { keeper, ai, is_pinned, .. } = self.things[&doid];
+        if is_pinned {
+            return;
+        }
+        let message = match ai {
+            Some(ai) if ai != 0 && self.random.below(2) == 0 => {
+                Self::tell(keeper, doid, t::STATESERVER_DELETE_AI_OBJECTS).channel(ai)
+            }
+            _ => Self::tell(keeper, doid, t::STATESERVER_OBJECT_DELETE_RAM).doid(doid),
+        };
+        self.send(keeper, message);
+        self.has_ended(doid);
+    }
+
+    /// All objects that a keeper has given to its crew end: those that it has given by now, and no others.
+    fn disband(&mut self, keeper: usize) {
+        let crew = CREWS + keeper as Channel;
+        let its = self.things.iter().filter(|(_, thing)| thing.ai == Some(crew));
+        let (members, pins): (Vec<Doid>, Vec<bool>) = its.map(|(&doid, thing)| (doid, thing.is_pinned)).unzip();
+        if pins.contains(&true) {
+            return;
+        }
+        let control = self.control();
+        self.send(keeper, Self::tell(keeper, control, t::STATESERVER_DELETE_AI_OBJECTS).channel(crew));
+        for doid in members {
+            self.has_ended(doid);
+        }
+    }
+
+    fn has_ended(&mut self, doid: Doid) {
+        let Some(thing) = self.things.remove(&doid) else { return };
+        // What a client says as the owner of the one must not reach the other.
+        if thing.owner == 0 && !thing.owner_changed && self.random.below(3) == 0 {
+            let place = self.place();
+            self.create_anew(thing.keeper, doid, place);
+        }
+    }
+
     fn change_server_interest(&mut self) {
         let Some(number) = self.established() else { return };
-        let (parent, zone) = self.place();
-        let other = self.random.below(ZONES) as Zone;
+        let (parent, zone) = self.settled_place();
+        let other = self.zone();
         let channel = self.clients[number].channel;
         if self.clients[number].interests.remove(&SERVER_INTEREST).is_some() && self.random.below(2) == 0 {
             self.send(0, Self::tell(0, channel, t::CLIENTAGENT_REMOVE_INTEREST).u16(SERVER_INTEREST));
@@ -186,215 +327,53 @@ impl Play {
         self.server_interests.0 += 1;
     }
 
-    pub fn client_acts(&mut self) {
-        let Some(number) = self.established() else { return };
-        match self.random.below(12) {
-            0..=2 => self.change_interest(number),
-            3 | 4 => self.meet(number),
-            5..=7 => self.write_shared(number),
-            8 | 9 => self.use_own(number),
-            10 => self.send_client(number, Encoder::client(t::CLIENT_HEARTBEAT)),
-            _ if self.random.below(6) == 0 => {
-                if self.random.below(2) == 0 {
-                    self.send_client(number, Encoder::client(t::CLIENT_DISCONNECT));
-                }
-                self.world.disconnect(self.clients[number].peer);
-                note(|| format!("client {number} goes"));
-                self.client_ends(number);
-            }
-            _ => {}
-        }
-    }
-
-    /// Something that a client sees goes to a zone that the client is just opening, and changes there: an update between
-    /// the two must not be missed.
-    fn meet(&mut self, number: usize) {
-        let can_go = |doid: &&Doid| {
-            let thing = self.things.get(*doid).filter(|_| (30_000..60_000).contains(*doid));
-            thing.is_some_and(|thing| thing.owner == 0 && !thing.owner_changed)
+    /// The keeper asks for what only it can have written last: it reads what it wrote (G1).
+    pub fn ask_own(&mut self, doid: Doid) {
+        let thing = self.things[&doid].clone();
+        let keeper = thing.keeper;
+        self.next_question += 1;
+        let context = self.next_question;
+        let field = |field: u16, values: &[Option<Value>]| {
+            let question = Self::tell(keeper, doid, t::STATESERVER_OBJECT_GET_FIELD).u32(context).doid(doid).u16(field);
+            let answer = Payload::new().u32(context);
+            let answer = match values.iter().copied().collect::<Option<Vec<Value>>>() {
+                Some(values) => values.into_iter().fold(answer.u8(1).u16(field), Payload::value),
+                None => answer.u8(0),
+            };
+            (question, t::STATESERVER_OBJECT_GET_FIELD_RESP, answer)
         };
-        let candidates: Vec<Doid> = self.clients[number].view.visible.keys().filter(can_go).copied().collect();
-        if candidates.is_empty() {
-            return self.change_interest(number);
-        }
-        let doid = candidates[self.random.below(candidates.len())];
-        let keeper = self.things[&doid].keeper;
-        let (parent, zone) = self.place();
-        let client = &mut self.clients[number];
-        client.next_context += 1;
-        let context = client.next_context;
-        client.asked.insert(context);
-        client.interests.insert(MEETING_INTEREST, (parent, [zone].into()));
-        let add = Encoder::client(t::CLIENT_ADD_INTEREST).u32(context).u16(MEETING_INTEREST).doid(parent).zone(zone);
-        self.send_client(number, add);
-        self.move_to(keeper, doid, (parent, zone));
-        for _ in 0..1 + self.random.below(3) {
-            self.set_value(doid);
-        }
-    }
-
-    fn change_interest(&mut self, number: usize) {
-        let id = self.random.below(3) as u16;
-        let (parent, zone) = self.place();
-        let other = self.random.below(ZONES) as Zone;
-        let (close, single) = (self.random.below(3) == 0, self.random.below(3) == 0);
-        let client = &mut self.clients[number];
-        client.next_context += 1;
-        let context = client.next_context;
-        let message = if close {
-            if client.interests.remove(&id).is_none() {
-                return;
-            }
-            Encoder::client(t::CLIENT_REMOVE_INTEREST).u32(context).u16(id)
-        } else if single {
-            client.interests.insert(id, (parent, [zone].into()));
-            Encoder::client(t::CLIENT_ADD_INTEREST).u32(context).u16(id).doid(parent).zone(zone)
-        } else {
-            client.interests.insert(id, (parent, [zone, other].into()));
-            let message = Encoder::client(t::CLIENT_ADD_INTEREST_MULTIPLE).u32(context).u16(id).doid(parent);
-            message.u16(2).zone(zone).zone(other)
-        };
-        client.asked.insert(context);
-        self.send_client(number, message);
-    }
-
-    /// A client writes what everybody may, on something that it sees.
-    fn write_shared(&mut self, number: usize) {
-        let visible: Vec<Doid> = self.clients[number].view.visible.keys().copied().collect();
-        if visible.is_empty() {
-            return;
-        }
-        let doid = visible[self.random.below(visible.len())];
-        let value = self.next_value(number);
-        let set = Encoder::client(t::CLIENT_OBJECT_SET_FIELD).doid(doid).u16(contract::SHARED);
-        self.send_client(number, contract::write(set, value));
-    }
-
-    fn next_value(&mut self, number: usize) -> Value {
-        self.clients[number].written += 1;
-        (1 + number as u32, self.clients[number].written)
-    }
-
-    /// A client writes on, or moves, what is surely its own.
-    fn use_own(&mut self, number: usize) {
-        let channel = self.clients[number].channel;
-        let is_own =
-            |doid: &Doid| self.things.get(doid).is_some_and(|thing| thing.owner == channel && !thing.owner_changed);
-        let own: Vec<Doid> = self.clients[number].view.owned.keys().copied().filter(is_own).collect();
-        if own.is_empty() {
-            return;
-        }
-        let doid = own[self.random.below(own.len())];
-        self.things.get_mut(&doid).expect("its own").used = true;
-        if self.random.below(2) == 0 {
-            let value = self.next_value(number);
-            let set = Encoder::client(t::CLIENT_OBJECT_SET_FIELD).doid(doid).u16(contract::OWN);
-            return self.send_client(number, contract::write(set, value));
-        }
-        let place = self.place();
-        self.send_client(number, Encoder::client(t::CLIENT_OBJECT_LOCATION).doid(doid).doid(place.0).zone(place.1));
-        self.things.get_mut(&doid).expect("its own").place = place;
-        self.clients[number].view.moved.insert(doid);
-    }
-
-    pub fn link_acts(&mut self) {
-        let alive: Vec<usize> = (0..self.links.len()).filter(|&link| self.links[link].is_some()).collect();
-        let who = alive[self.random.below(alive.len())];
-        let channel = BUS_CHANNELS + self.random.below(20) as u64;
-        let end = channel + 1 + self.random.below(6) as u64;
-        match self.random.below(20) {
-            0..=8 => self.publish(who),
-            9..=11 => {
-                self.send(who, Encoder::control(t::CONTROL_ADD_CHANNEL).channel(channel));
-                self.bus.subscribe(who, channel);
-            }
-            12 => {
-                self.send(who, Encoder::control(t::CONTROL_REMOVE_CHANNEL).channel(channel));
-                self.bus.unsubscribe(who, channel);
-            }
-            13 => {
-                self.send(who, Encoder::control(t::CONTROL_ADD_RANGE).channel(channel).channel(end));
-                self.bus.subscribe_range(who, channel, end);
-            }
-            14 => {
-                self.send(who, Encoder::control(t::CONTROL_REMOVE_RANGE).channel(channel).channel(end));
-                self.bus.unsubscribe_range(who, channel, end);
-            }
-            15 | 16 => {
-                let key = self.random.below(2) as u64;
-                let recipients = self.recipients();
-                let body = self.bus.add_post_remove(who, key, recipients);
-                self.send(who, Encoder::control(t::CONTROL_ADD_POST_REMOVE).channel(key).blob(&body));
-            }
-            17 => {
-                let key = self.random.below(2) as u64;
-                self.bus.clear_post_removes(who, key);
-                self.send(who, Encoder::control(t::CONTROL_CLEAR_POST_REMOVES).channel(key));
-            }
-            18 if self.bus.has_room_for(self.links.len()) => {
-                self.add_link();
-                note(|| "a link comes".to_owned());
-            }
-            19 if who >= KEEPERS => {
-                let link = self.links[who].take().expect("alive");
-                self.world.disconnect(link.peer);
-                self.bus.leave(who);
-                note(|| format!("link {who} goes"));
-            }
-            _ => {}
-        }
-    }
-
-    fn recipients(&mut self) -> Vec<Channel> {
-        (0..1 + self.random.below(4)).map(|_| BUS_CHANNELS + self.random.below(26) as u64).collect()
-    }
-
-    pub fn publish(&mut self, who: usize) {
-        let recipients = self.recipients();
-        let message = self.bus.publish(who, recipients);
-        self.send(who, message);
-    }
-
-    /// Deletions of many at once: what a parent knows of its children is settled only at rest.
-    pub fn structural(&mut self) -> Result<(), String> {
-        let parent = WANDERERS[self.random.below(2)];
-        let zone = self.random.below(ZONES) as Zone;
-        let other = self.random.below(ZONES) as Zone;
-        let doomed = match self.random.below(6) {
-            0 => {
-                self.send(0, Self::tell(0, parent, t::STATESERVER_OBJECT_DELETE_ZONE).doid(parent).zone(zone));
-                self.children_in(parent, &[zone])
-            }
-            1 => {
-                let delete = Self::tell(0, parent, t::STATESERVER_OBJECT_DELETE_ZONES).doid(parent).u16(2);
-                self.send(0, delete.zone(zone).zone(other));
-                self.children_in(parent, &[zone, other])
-            }
+        let set = |field: u16| thing.set.get(&field).copied();
+        let ask = |message_type| Self::tell(keeper, doid, message_type).u32(context);
+        let head = || Payload::new().u32(context).u32(doid);
+        let (question, response, answer) = match self.random.below(8) {
+            0 => field(contract::PAIRED, &[set(contract::PAIRED)]),
+            1 => field(contract::WHOLE, &[set(contract::HEAD), set(contract::TAIL)]),
             2 => {
-                self.send(0, Self::tell(0, parent, t::STATESERVER_OBJECT_DELETE_CHILDREN).doid(parent));
-                let all: Vec<Zone> = (0..ZONES as Zone).collect();
-                self.children_in(parent, &all)
+                let answer = Payload::new().u32(context).u8(1).u16(2).u16(contract::VALUE).u32(thing.value);
+                (
+                    ask(t::STATESERVER_OBJECT_GET_FIELDS).doid(doid).u16(2).u16(contract::SECRET).u16(contract::VALUE),
+                    t::STATESERVER_OBJECT_GET_FIELDS_RESP,
+                    answer.u16(contract::SECRET).u16(thing.secret),
+                )
             }
-            3 | 4 => {
-                let Some(ai) = self.ordinary().and_then(|doid| self.things[&doid].ai) else { return Ok(()) };
-                let delete = Self::tell(0, CONTROL_CHANNEL, t::STATESERVER_DELETE_AI_OBJECTS).channel(ai);
-                self.send(0, delete);
-                let its = self.things.iter().filter(|(_, thing)| thing.ai == Some(ai));
-                its.map(|(&doid, _)| doid).collect()
-            }
-            _ => return Ok(()),
+            3 => (ask(t::STATESERVER_OBJECT_GET_OWNER), t::STATESERVER_OBJECT_GET_OWNER_RESP, head().u64(thing.owner)),
+            4 if thing.owner == 0 && !thing.owner_changed => (
+                ask(t::STATESERVER_OBJECT_GET_LOCATION),
+                t::STATESERVER_OBJECT_GET_LOCATION_RESP,
+                head().u32(thing.place.0).u32(thing.place.1),
+            ),
+            5 | 6 if thing.ai.is_some() => (
+                ask(t::STATESERVER_OBJECT_GET_AI),
+                t::STATESERVER_OBJECT_GET_AI_RESP,
+                head().u64(thing.ai.unwrap_or_default()),
+            ),
+            _ => (
+                ask(t::STATESERVER_OBJECT_GET_FIELD).doid(doid).u16(contract::VALUE),
+                t::STATESERVER_OBJECT_GET_FIELD_RESP,
+                Payload::new().u32(context).u8(1).u16(contract::VALUE).u32(thing.value),
+            ),
         };
-        for doid in doomed {
-            self.things.remove(&doid);
-        }
-        // Meanwhile clients look elsewhere and write, but move nothing in or out.
-        for _ in 0..4 {
-            let Some(number) = self.established() else { break };
-            match self.random.below(2) {
-                0 => self.change_interest(number),
-                _ => self.write_shared(number),
-            }
-        }
-        self.check_at_rest()
+        self.links[keeper].as_mut().expect("keepers stay").expected.push((response, answer.0));
+        self.send(keeper, question);
     }
 }

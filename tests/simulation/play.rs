@@ -6,15 +6,19 @@
 
 use crate::simulation::bus::Bus;
 use crate::simulation::contract::{self, Value};
+use crate::simulation::giants::Giant;
 use crate::simulation::queries;
+use crate::simulation::refusals::Fool;
 use crate::simulation::stage::Stage;
 use crate::simulation::view::{Place, View};
-use crate::simulation::wire::{bodies, describe_client, describe_internal, frame, note};
+use crate::simulation::wire::{Answer, bodies, describe_client, describe_internal, frame, note};
 use donet::daemon::{Daemon, LINK_ACCEPTOR, LINK_LISTENER, client_listener};
-use donet::wire::{Channel, Doid, Encoder, MessageType, Zone, message_type as t};
+use donet::state_server::FanOutLimits;
+use donet::wire::{ALL_STATE_SERVERS, Channel, Doid, Encoder, MessageType, Zone, message_type as t};
 use donet_shards::ShardId;
 use donet_shards::sim::{Peer, Random, Shape, World};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 /// Heartbeats, and owners that may move what is theirs.
 const CLIENT_AGENTS: &str = "heartbeat_timeout_ms = 1000\nrelocate = true\n";
@@ -24,9 +28,12 @@ const FIRST_SESSION: Channel = 1_000_000;
 pub const KEEPERS: usize = 3;
 const LINKS_MAX: usize = 9;
 pub const KEEPER_CHANNEL: Channel = 500_000;
-/// AIs of single objects: two for each, from here on.
+/// AIs: those of many objects first, then those of single ones, two for each.
 pub const AI_CHANNELS: Channel = 600_000;
 pub const AI_CHANNELS_END: Channel = AI_CHANNELS + 2 * 70_000;
+/// AIs of many objects: one for each keeper, and behind them one that whole families are given to.
+pub const CREWS: Channel = AI_CHANNELS;
+pub const PRESS: Channel = CREWS + KEEPERS as Channel;
 const FAREWELLS: Channel = 910_000;
 pub const FAREWELL: MessageType = MessageType(60_001);
 pub const BUS_CHANNELS: Channel = 900_000;
@@ -34,11 +41,22 @@ pub const BUS_CHANNELS: Channel = 900_000;
 pub const ROOTS: [Doid; 2] = [20_000, 20_001];
 /// Parents that are moved between zones of the roots, with their children.
 pub const WANDERERS: [Doid; 2] = [20_002, 20_003];
+/// Parents that are moved and end like other objects.
+pub const GROVES: Range<Doid> = 21_000..22_000;
+/// Objects that are too large to be shown.
+pub const GIANTS: Range<Doid> = 22_000..23_000;
+/// Anything else that keepers make.
+pub const ORDINARY: Range<Doid> = 30_000..60_000;
+/// No object.
+pub const NOBODY: Doid = 77_777;
 pub const ZONES: usize = 4;
 /// Where session objects are; no client looks there.
-const BACKSTAGE: Place = (ROOTS[1], 99);
+pub const BACKSTAGE: Place = (ROOTS[1], 99);
 /// Interests that the AI opens for clients.
 pub const SERVER_INTEREST: u16 = 100;
+
+/// The secret that objects are created with.
+pub const SECRET: u16 = 7;
 
 /// A live object.
 #[derive(Clone, Debug)]
@@ -46,7 +64,8 @@ pub struct Thing {
     pub place: Place,
     pub value: u32,
     pub secret: u16,
-    pub paired: Option<Value>,
+    /// What its keeper has set of [`contract::KEPT`].
+    pub set: BTreeMap<u16, Value>,
     pub keeper: usize,
     /// Set explicitly; otherwise the parent's.
     pub ai: Option<Channel>,
@@ -55,7 +74,30 @@ pub struct Thing {
     pub owner_changed: bool,
     /// By its owner, since the last rest.
     pub used: bool,
+    /// At the last rest it was there.
+    pub is_settled: bool,
+    /// Somebody else than its keeper relies on it until the next rest.
+    pub is_pinned: bool,
     pub is_session_object: bool,
+}
+
+impl Default for Thing {
+    fn default() -> Self {
+        Self {
+            place: (0, 0),
+            value: 0,
+            secret: SECRET,
+            set: BTreeMap::new(),
+            keeper: 0,
+            ai: None,
+            owner: 0,
+            owner_changed: false,
+            used: false,
+            is_settled: false,
+            is_pinned: false,
+            is_session_object: false,
+        }
+    }
 }
 
 /// What the recorder, who covers every location, has heard of an object.
@@ -64,13 +106,17 @@ pub struct Record {
     pub place: Place,
     pub value: u32,
     pub history: Vec<(u16, Value)>,
+    /// It has ended; another one of its doid may come.
+    pub is_over: bool,
+    /// The histories of those that had its doid before.
+    pub former: Vec<Vec<(u16, Value)>>,
 }
 
 impl Record {
     /// The last value of each field that is set.
     pub fn set_fields(&self) -> BTreeMap<u16, Value> {
         let mut set: BTreeMap<u16, Value> = self.history.iter().copied().collect();
-        set.retain(|_, value| *value != contract::UNSET);
+        set.retain(|field, value| *value != contract::UNSET && *field != contract::PING);
         set
     }
 }
@@ -102,6 +148,8 @@ pub struct Link {
     pub unread: Vec<u8>,
     /// Answers to queries, until they are looked at.
     pub answers: Vec<Vec<u8>>,
+    /// The answers that must have come by the next rest, to what was asked since the last.
+    pub expected: Vec<Answer>,
 }
 
 pub struct Play {
@@ -109,6 +157,7 @@ pub struct Play {
     pub random: Random,
     pub hash: u32,
     pub home: ShardId,
+    pub shards: usize,
     /// The keepers first; the others come and go. Their places are those in the bus.
     pub links: Vec<Option<Link>>,
     pub recorder: Link,
@@ -121,6 +170,17 @@ pub struct Play {
     pub things: BTreeMap<Doid, Thing>,
     pub records: BTreeMap<Doid, Record>,
     pub next_doid: Doid,
+    pub next_grove: Doid,
+    pub giants: BTreeMap<Doid, Giant>,
+    pub next_giant: Doid,
+    pub fool: Fool,
+    pub next_question: u32,
+    /// How many messages the State Server must have refused by now.
+    pub refused: u64,
+    /// How many fan-outs have been cut into slices.
+    pub deferred: u64,
+    /// How many messages were of no type.
+    pub unknown: u64,
     /// By client: how often its post-remove has come.
     pub farewells: BTreeMap<u32, u32>,
     /// Interests that keepers have asked for, and what of that has been answered.
@@ -137,18 +197,28 @@ pub fn shape_of(seed: u64) -> Shape {
     }
 }
 
+/// Whatever concerns many objects is cut into slices that small worlds notice, in most plays.
+fn slices_of(seed: u64) -> FanOutLimits {
+    let slice_objects = [3, 256, 2, 8, 1, 3, 256][(seed % 7) as usize];
+    let round_objects = [1, 2, 64][(seed / 7 % 3) as usize];
+    let waiting = [65_536, 65_536, 2][(seed / 21 % 3) as usize];
+    FanOutLimits { slice_objects, round_objects, waiting, ..FanOutLimits::default() }
+}
+
 impl Play {
     pub fn new(seed: u64, shape: Shape) -> Self {
-        let stage = Stage::whole(contract::SOURCE, CLIENT_AGENTS);
+        let stage = Stage::whole(contract::SOURCE, CLIENT_AGENTS).sliced(slices_of(seed));
         let (hash, home) = (stage.hash(), stage.home(shape.shards));
         let mut world = stage.world(seed, shape);
         let recorder = Link::new(world.connect(LINK_ACCEPTOR, LINK_LISTENER));
         let ais = Link::new(world.connect(LINK_ACCEPTOR, LINK_LISTENER));
+        let fool = Fool::new(Link::new(world.connect(LINK_ACCEPTOR, LINK_LISTENER)));
         let mut play = Self {
             world,
             random: Random::new(seed ^ 0x5eed),
             hash,
             home,
+            shards: shape.shards,
             links: Vec::new(),
             recorder,
             ais,
@@ -157,7 +227,15 @@ impl Play {
             clients: Vec::new(),
             things: BTreeMap::new(),
             records: BTreeMap::new(),
-            next_doid: 30_000,
+            next_doid: ORDINARY.start,
+            next_grove: GROVES.start,
+            giants: BTreeMap::new(),
+            next_giant: GIANTS.start,
+            fool,
+            next_question: 1 << 31,
+            refused: 0,
+            deferred: 0,
+            unknown: 0,
             farewells: BTreeMap::new(),
             server_interests: (0, 0),
             written: 0,
@@ -167,11 +245,13 @@ impl Play {
     }
 
     fn set_up(&mut self) {
-        let (first, last) = (u64::from(ROOTS[0]) << 32, (u64::from(ROOTS[0]) + 100) << 32);
+        let (first, last) = (u64::from(ROOTS[0]) << 32, u64::from(GIANTS.end) << 32);
         let record = frame(Encoder::control(t::CONTROL_ADD_RANGE).channel(first).channel(last));
         self.world.send(self.recorder.peer, &record);
         let all = frame(Encoder::control(t::CONTROL_ADD_RANGE).channel(AI_CHANNELS).channel(AI_CHANNELS_END));
         self.world.send(self.ais.peer, &all);
+        let own = frame(Encoder::control(t::CONTROL_ADD_CHANNEL).channel(Fool::CHANNEL));
+        self.world.send(self.fool.link.peer, &own);
         for keeper in 0..KEEPERS {
             self.add_link();
             let own = Encoder::control(t::CONTROL_ADD_CHANNEL).channel(KEEPER_CHANNEL + keeper as u64);
@@ -208,6 +288,17 @@ impl Play {
     /// Begins a message of a keeper.
     pub fn tell(keeper: usize, recipient: impl Into<Channel>, message_type: MessageType) -> Encoder {
         Encoder::internal(&[recipient.into()], KEEPER_CHANNEL + keeper as u64, message_type)
+    }
+
+    /// A channel of the State Server's control role.
+    pub fn control(&mut self) -> Channel {
+        if self.random.below(4) == 0 { ALL_STATE_SERVERS } else { CONTROL_CHANNEL }
+    }
+
+    pub fn send_as_fool(&mut self, message: Encoder) {
+        let frame = frame(message);
+        note(|| format!("fool → {}", describe_internal(&frame[2..])));
+        self.world.send(self.fool.link.peer, &frame);
     }
 
     pub fn send_client(&mut self, client: usize, message: Encoder) {
@@ -271,9 +362,10 @@ impl Play {
 
     fn burst(&mut self) -> Result<(), String> {
         for _ in 0..1 + self.random.below(8) {
-            match self.random.below(10) {
-                0..=3 => self.keeper_acts(),
-                4..=6 => self.client_acts(),
+            match self.random.below(12) {
+                0..=4 => self.keeper_acts(),
+                5..=7 => self.client_acts(),
+                8 => self.fool_acts(),
                 _ => self.link_acts(),
             }
         }
@@ -339,7 +431,9 @@ impl Play {
             }
             self.check_at_rest()?;
             queries::check(self)?;
-            self.structural()?;
+            for _ in 0..2 {
+                self.structural()?;
+            }
             self.pass_time()?;
             self.change_the_cast();
         }
@@ -348,9 +442,26 @@ impl Play {
 
     // ---- the model
 
+    /// The children that can be shown.
     pub fn children_in(&self, parent: Doid, zones: &[Zone]) -> Vec<Doid> {
         let is_in = |thing: &Thing| thing.place.0 == parent && zones.contains(&thing.place.1);
         self.things.iter().filter(|(_, thing)| is_in(thing)).map(|(&doid, _)| doid).collect()
+    }
+
+    pub fn children(&self, parent: Doid) -> Vec<Doid> {
+        self.things.iter().filter(|(_, thing)| thing.place.0 == parent).map(|(&doid, _)| doid).collect()
+    }
+
+    /// These objects and whatever is below them.
+    pub fn with_descendants(&self, mut doids: Vec<Doid>) -> Vec<Doid> {
+        let mut seen = 0;
+        while seen < doids.len() {
+            doids.extend(self.children(doids[seen]));
+            seen += 1;
+        }
+        doids.sort_unstable();
+        doids.dedup();
+        doids
     }
 
     /// The AI of an object: its own or that of the nearest ancestor that has one.
@@ -362,7 +473,7 @@ impl Play {
 
 impl Link {
     fn new(peer: Peer) -> Self {
-        Self { peer, unread: Vec::new(), answers: Vec::new() }
+        Self { peer, unread: Vec::new(), answers: Vec::new(), expected: Vec::new() }
     }
 
     pub fn bodies(&mut self, world: &mut World<Daemon>) -> Vec<Vec<u8>> {

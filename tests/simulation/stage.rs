@@ -2,6 +2,7 @@
 
 use donet::config::{self, Config};
 use donet::daemon::{Daemon, Shared};
+use donet::state_server::FanOutLimits;
 use donet_dc::{Contract, Options, Source, TextPolicy};
 use donet_shards::ShardId;
 use donet_shards::sim::{Shape, World};
@@ -30,6 +31,7 @@ interest_timeout_ms = 60000
 pub struct Stage {
     config: Arc<Config>,
     contract: Arc<Contract>,
+    fan_outs: FanOutLimits,
 }
 
 impl Stage {
@@ -45,7 +47,13 @@ impl Stage {
         let sources = [Source { name: "sim.dc".into(), text: contract.into() }];
         let contract = Contract::parse(&sources, &Options::default()).unwrap_or_else(|error| panic!("{error}"));
         let config = config::parse(Path::new("/sim/daemon.toml"), config).unwrap_or_else(|error| panic!("{error}"));
-        Self { config: Arc::new(config), contract: Arc::new(contract) }
+        Self { config: Arc::new(config), contract: Arc::new(contract), fan_outs: FanOutLimits::default() }
+    }
+
+    /// With other slices of what is for many objects.
+    #[allow(dead_code, reason = "not every simulated world is small")]
+    pub fn sliced(self, fan_outs: FanOutLimits) -> Self {
+        Self { fan_outs, ..self }
     }
 
     /// A world of one daemon.
@@ -56,6 +64,7 @@ impl Stage {
             text: TextPolicy::Utf8,
             databases: Vec::new(),
             reloadable: Default::default(),
+            fan_outs: self.fan_outs,
         };
         World::shaped(seed, shape, |shard| Daemon::new(shared.clone(), shard, shape.shards))
     }

@@ -115,7 +115,7 @@ impl View {
         if other {
             for _ in 0..reader.u16()? {
                 let field = reader.u16()?;
-                seen.entered_with.insert(field, contract::read(field, reader)?);
+                seen.entered_with.extend(contract::read(field, reader)?);
             }
         }
         Ok((doid, seen))
@@ -123,16 +123,17 @@ impl View {
 
     fn update(&mut self, reader: &mut Reader<'_>) -> Result<Result<(), String>, Truncated> {
         let (doid, field) = (reader.doid()?, reader.u16()?);
-        let value = contract::read(field, reader)?;
+        let values = contract::read(field, reader)?;
         let Some(seen) = self.visible.get_mut(&doid) else {
             // An owner is told of some fields without seeing the object.
             let is_for_owner = self.owned.contains_key(&doid);
             return Ok(if is_for_owner { Ok(()) } else { Err(format!("{doid} updated without having entered")) });
         };
         if field != contract::VALUE {
-            seen.told.push((field, value));
+            seen.told.extend(values);
             return Ok(Ok(()));
         }
+        let (_, value) = values[0];
         if value.1 != seen.value + 1 && !self.moved.contains(&doid) {
             return Ok(Err(format!("{doid} went from {} to {}", seen.value, value.1)));
         }

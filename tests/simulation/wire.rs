@@ -1,8 +1,10 @@
 //! Frames in and out of a simulated world, and what is noted of them for a replay.
 
+use crate::simulation::contract::Value;
 use bytes::Bytes;
 use donet::wire::{Datagram, Encoder, MessageType, Reader, next_frame};
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 
 thread_local! {
     static TRACE: RefCell<Option<Vec<String>>> = const { RefCell::new(None) };
@@ -38,6 +40,55 @@ pub fn bodies(unread: &mut Vec<u8>) -> Vec<Vec<u8>> {
     bodies
 }
 
+/// A message as it must come: its type and payload.
+pub type Answer = (MessageType, Vec<u8>);
+
+/// A payload, field by field.
+pub struct Payload(pub Vec<u8>);
+
+impl Payload {
+    pub fn new() -> Self {
+        Self(Vec::new())
+    }
+
+    pub fn u8(mut self, value: u8) -> Self {
+        self.0.push(value);
+        self
+    }
+
+    pub fn u16(mut self, value: u16) -> Self {
+        self.0.extend(value.to_le_bytes());
+        self
+    }
+
+    pub fn u32(mut self, value: u32) -> Self {
+        self.0.extend(value.to_le_bytes());
+        self
+    }
+
+    pub fn u64(mut self, value: u64) -> Self {
+        self.0.extend(value.to_le_bytes());
+        self
+    }
+
+    pub fn value(self, value: Value) -> Self {
+        self.u32(value.0).u32(value.1)
+    }
+
+    pub fn others(self, set: BTreeMap<u16, Value>) -> Self {
+        let count = self.u16(set.len() as u16);
+        set.into_iter().fold(count, |payload, (field, value)| payload.u16(field).value(value))
+    }
+}
+
+/// Some text unless the same messages came as were due, in whatever order.
+pub fn compare(mut came: Vec<Answer>, mut due: Vec<Answer>) -> Result<(), String> {
+    for messages in [&mut came, &mut due] {
+        messages.sort_unstable_by(|one, other| (one.0.0, &one.1).cmp(&(other.0.0, &other.1)));
+    }
+    if came == due { Ok(()) } else { Err(format!("answered {came:02x?} where {due:02x?} is right")) }
+}
+
 /// A frame of a link, for a reader.
 pub fn describe_internal(body: &[u8]) -> String {
     let Ok(datagram) = Datagram::from_body(body) else { return format!("{body:02x?}") };
@@ -63,7 +114,7 @@ pub fn describe_client(body: &[u8]) -> String {
 }
 
 /// Reads a message of a role.
-pub fn message(body: &[u8]) -> Option<(MessageType, Vec<u8>)> {
+pub fn message(body: &[u8]) -> Option<Answer> {
     let datagram = Datagram::from_body(body).ok()?;
     let (_, message_type, payload): (_, _, Reader<'_>) = datagram.message().ok()?;
     Some((message_type, payload.rest().to_vec()))

@@ -1,0 +1,123 @@
+//! What clients do.
+
+use crate::simulation::contract::{self, Value};
+use crate::simulation::play::{ORDINARY, Play};
+use crate::simulation::wire::note;
+use donet::wire::{Doid, Encoder, message_type as t};
+
+/// The interest that is opened where something is just going; other acts close it again, too.
+const MEETING_INTEREST: u16 = 2;
+
+impl Play {
+    pub fn client_acts(&mut self) {
+        let Some(number) = self.established() else { return };
+        match self.random.below(12) {
+            0..=2 => self.change_interest(number),
+            3 | 4 => self.meet(number),
+            5..=7 => self.write_shared(number),
+            8 | 9 => self.use_own(number),
+            10 => self.send_client(number, Encoder::client(t::CLIENT_HEARTBEAT)),
+            _ if self.random.below(6) == 0 => {
+                if self.random.below(2) == 0 {
+                    self.send_client(number, Encoder::client(t::CLIENT_DISCONNECT));
+                }
+                self.world.disconnect(self.clients[number].peer);
+                note(|| format!("client {number} goes"));
+                self.client_ends(number);
+            }
+            _ => {}
+        }
+    }
+
+    /// Something that a client sees goes to a zone that the client is just opening, and changes there: an update between
+    /// the two must not be missed.
+    fn meet(&mut self, number: usize) {
+        let can_go = |doid: &&Doid| {
+            let thing = self.things.get(*doid).filter(|_| ORDINARY.contains(*doid));
+            thing.is_some_and(|thing| thing.owner == 0 && !thing.owner_changed)
+        };
+        let candidates: Vec<Doid> = self.clients[number].view.visible.keys().filter(can_go).copied().collect();
+        if candidates.is_empty() {
+            return self.change_interest(number);
+        }
+        let doid = candidates[self.random.below(candidates.len())];
+        let keeper = self.things[&doid].keeper;
+        let (parent, zone) = self.settled_place();
+        let client = &mut self.clients[number];
+        client.next_context += 1;
+        let context = client.next_context;
+        client.asked.insert(context);
+        client.interests.insert(MEETING_INTEREST, (parent, [zone].into()));
+        let add = Encoder::client(t::CLIENT_ADD_INTEREST).u32(context).u16(MEETING_INTEREST).doid(parent).zone(zone);
+        self.send_client(number, add);
+        self.move_to(keeper, doid, (parent, zone));
+        for _ in 0..1 + self.random.below(3) {
+            self.set_value(doid);
+        }
+    }
+
+    pub fn change_interest(&mut self, number: usize) {
+        let id = self.random.below(3) as u16;
+        let (parent, zone) = self.settled_place();
+        let other = self.zone();
+        let (close, single) = (self.random.below(3) == 0, self.random.below(3) == 0);
+        let client = &mut self.clients[number];
+        client.next_context += 1;
+        let context = client.next_context;
+        let message = if close {
+            if client.interests.remove(&id).is_none() {
+                return;
+            }
+            Encoder::client(t::CLIENT_REMOVE_INTEREST).u32(context).u16(id)
+        } else if single {
+            client.interests.insert(id, (parent, [zone].into()));
+            Encoder::client(t::CLIENT_ADD_INTEREST).u32(context).u16(id).doid(parent).zone(zone)
+        } else {
+            client.interests.insert(id, (parent, [zone, other].into()));
+            let message = Encoder::client(t::CLIENT_ADD_INTEREST_MULTIPLE).u32(context).u16(id).doid(parent);
+            message.u16(2).zone(zone).zone(other)
+        };
+        client.asked.insert(context);
+        self.send_client(number, message);
+    }
+
+    /// A client writes what everybody may, on something that it sees.
+    pub fn write_shared(&mut self, number: usize) {
+        let visible: Vec<Doid> = self.clients[number].view.visible.keys().copied().collect();
+        if visible.is_empty() {
+            return;
+        }
+        let doid = visible[self.random.below(visible.len())];
+        let value = self.next_value(number);
+        let set = Encoder::client(t::CLIENT_OBJECT_SET_FIELD).doid(doid).u16(contract::SHARED);
+        self.send_client(number, contract::write(set, value));
+    }
+
+    fn next_value(&mut self, number: usize) -> Value {
+        self.clients[number].written += 1;
+        (1 + number as u32, self.clients[number].written)
+    }
+
+    /// A client writes on, or moves, what is surely its own.
+    fn use_own(&mut self, number: usize) {
+        let channel = self.clients[number].channel;
+        let is_own =
+            |doid: &Doid| self.things.get(doid).is_some_and(|thing| thing.owner == channel && !thing.owner_changed);
+        let own: Vec<Doid> = self.clients[number].view.owned.keys().copied().filter(is_own).collect();
+        if own.is_empty() {
+            return;
+        }
+        let doid = own[self.random.below(own.len())];
+        self.things.get_mut(&doid).expect("its own").used = true;
+        // Parents are moved by their keeper: in a circle nobody would find them.
+        if self.random.below(2) == 0 || !ORDINARY.contains(&doid) {
+            let value = self.next_value(number);
+            let set = Encoder::client(t::CLIENT_OBJECT_SET_FIELD).doid(doid).u16(contract::OWN);
+            return self.send_client(number, contract::write(set, value));
+        }
+        let place = self.settled_place();
+        self.send_client(number, Encoder::client(t::CLIENT_OBJECT_LOCATION).doid(doid).doid(place.0).zone(place.1));
+        self.things.get_mut(&doid).expect("its own").place = place;
+        self.clients[number].view.moved.insert(doid);
+    }
+}
