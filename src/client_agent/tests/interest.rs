@@ -262,6 +262,19 @@ fn an_owned_pending_object_that_is_deleted_does_not_enter_afterwards() {
     assert_eq!(fixture.count(client, context, 1), [done(client, 2, 2)]);
 }
 
+/// Found by the simulated play: the deletion is told last, and what it is about is long another object.
+#[test]
+fn a_deletion_that_is_held_back_does_not_end_the_ownership_of_another_object_of_its_doid() {
+    let mut fixture = Fixture::new();
+    let client = fixture.established();
+    let context = fixture.begin_interest(client, 2, PARENT, &[7]);
+    assert_eq!(fixture.enter(client, AVATAR, PARENT, 7), []);
+    assert_eq!(fixture.delete(client, AVATAR), []);
+    assert_eq!(fixture.enter_owner(client, AVATAR, PARENT, 8).len(), 1);
+    assert_eq!(fixture.count(client, context, 0), [done(client, 2, 2)]);
+    assert_eq!(fixture.delete(client, AVATAR), [leaving_owner(client, AVATAR)]);
+}
+
 #[test]
 fn ca_32_broadcasts_of_an_open_location_reach_the_client() {
     let mut fixture = Fixture::new();

@@ -187,6 +187,30 @@ fn ss_45_delete_ai_objects_works_beyond_255_objects() {
     });
 }
 
+/// Found by the simulated play: the creation came to an object that had not ended yet, and was refused.
+#[test]
+fn what_is_created_behind_delete_ai_objects_is_another_object() {
+    everywhere(|world| {
+        let (ai, all) = (world.link(&[]), world.link(&[AI]));
+        world.create1(ai, 7001, (0, 0));
+        set_ai(world, ai, 7001, AI);
+        world.take(all);
+        world.post(ai, &[CONTROL], 5, t::STATESERVER_DELETE_AI_OBJECTS, Payload::new().u64(AI));
+        let create = Payload::new().u32(7001).u32(0).u32(0).u16(id::OBJECT1).u32(1234);
+        world.post(ai, &[CONTROL], 5, t::STATESERVER_CREATE_OBJECT_WITH_REQUIRED, create);
+        world.post(ai, &[7001], 5, t::STATESERVER_OBJECT_SET_AI, Payload::new().u64(AI));
+        world.run();
+        let entered = Payload::new().u32(7001).u32(0).u32(0).u16(id::OBJECT1).u32(1234);
+        let expected = [
+            seen(&[AI], 5, t::STATESERVER_OBJECT_DELETE_RAM, Payload::new().u32(7001)),
+            seen(&[AI], 7001, t::STATESERVER_OBJECT_ENTER_AI_WITH_REQUIRED, entered),
+        ];
+        world.expect(all, &expected);
+        assert!(world.is_live(7001));
+        world.assert_consistent();
+    });
+}
+
 #[test]
 fn delete_ai_objects_at_an_object_ends_it_whether_its_ai_is_explicit_or_not() {
     everywhere(|world| {

@@ -16,6 +16,8 @@ const DOIDS: [Doid; 8] = [7000, 7001, 7002, 7003, 7004, 7005, 7006, 7007];
 const AIS: [Channel; 3] = [31_000, 31_001, 0];
 const SEEDS: u64 = 40;
 const MESSAGES: usize = 250;
+/// More than one message causes among so few objects.
+const MESSAGES_CAUSED_MAX: usize = 20_000;
 
 fn pick<T: Copy>(random: &mut Random, of: &[T]) -> T {
     of[random.below(of.len())]
@@ -241,7 +243,9 @@ fn play(seed: u64) {
         world.take(all);
         match random.below(4) {
             0 => {
-                world.run();
+                if !world.run_at_most(MESSAGES_CAUSED_MAX) {
+                    return assert_ais_chase_each_other(&world.take(all));
+                }
                 world.assert_consistent();
             }
             1 => {
@@ -260,8 +264,26 @@ fn play(seed: u64) {
         }
         assert!(world.live_objects() <= 400, "seed {seed}, message {message}");
     }
-    world.run();
+    if !world.run_at_most(MESSAGES_CAUSED_MAX) {
+        return assert_ais_chase_each_other(&world.take(all));
+    }
     world.assert_consistent();
+}
+
+/// The one thing that has no end: two AIs in a circle of parents, see
+/// [`super::slices`]`::ais_that_chase_each_other_in_a_circle_of_parents_let_others_in`.
+fn assert_ais_chase_each_other(seen: &[Seen]) {
+    let last = &seen[seen.len() - seen.len().min(1000)..];
+    let is_told = |seen: &Seen| {
+        matches!(
+            seen.message_type,
+            t::STATESERVER_OBJECT_CHANGING_AI
+                | t::STATESERVER_OBJECT_ENTER_AI_WITH_REQUIRED
+                | t::STATESERVER_OBJECT_ENTER_AI_WITH_REQUIRED_OTHER
+        )
+    };
+    let other = last.iter().find(|seen| !is_told(seen));
+    assert!(other.is_none(), "messages cause each other without an end: {other:?}");
 }
 
 /// Says which seed it was.
