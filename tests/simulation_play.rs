@@ -11,6 +11,20 @@ fn whatever_the_interleaving_the_guarantees_are_kept() {
     runner::all(0..120).unwrap_or_else(|error| panic!("{error}"));
 }
 
+/// Small worlds have long deletions: what is for many objects is cut, and others come in between.
+#[test]
+fn what_is_for_many_objects_is_played_in_slices() {
+    let deferred = |seed: u64| {
+        let mut play = play::Play::new(seed, play::shape_of(seed));
+        play.run().unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+        play.deferred
+    };
+    let seeds = 0..30;
+    let deferred: u64 = seeds.clone().map(deferred).sum();
+    println!("{deferred} messages to many objects cut into slices in {} plays", seeds.end);
+    assert!(deferred > 10 * seeds.end, "only {deferred}");
+}
+
 /// A seed is a run: what it did once it does again, whatever the addresses and hash tables of the process.
 #[test]
 fn a_seed_repeats_its_play() {
