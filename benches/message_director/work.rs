@@ -103,6 +103,7 @@ fn daemon(name: String, shards: usize, there: bool, channel: impl Fn(u64) -> Cha
         text: TextPolicy::Utf8,
         databases: Vec::new(),
         reloadable: Default::default(),
+        fan_outs: Default::default(),
     };
     let mut world = World::new(1, shards, 64, |shard| Daemon::new(shared.clone(), shard, shards));
     // Links go to the executor that has the fewest: with two the second is on the other, the third beside the first.
