@@ -238,6 +238,11 @@ impl Checks {
     #[inline(never)]
     fn run_array<'a, R: Rules>(&self, array: &ArrayStep, bytes: &'a [u8], rules: R) -> Option<&'a [u8]> {
         if !array.counted {
+            if let Check::Numbers(size, bounds) = self.check(array.element) {
+                let length = usize::from(size) * bounds.len() * array.fixed_count as usize;
+                let (elements, rest) = bytes.split_at_checked(length)?;
+                return (!R::CHECK || self.all_elements(size, bounds, elements)).then_some(rest);
+            }
             let mut rest = bytes;
             for _ in 0..array.fixed_count {
                 rest = self.run(array.element, rest, rules)?;
@@ -259,7 +264,18 @@ impl Checks {
         self.allow(array.counts, count).then_some(rest)
     }
 
+    /// Whether each element is numbers within these bounds.
+    fn all_elements(&self, size: u8, bounds: Stretch, elements: &[u8]) -> bool {
+        let bounds = bounds.of(&self.bounds);
+        elements.chunks_exact(usize::from(size) * bounds.len()).all(|element| all_within(size, element, bounds))
+    }
+
     fn count_elements<R: Rules>(&self, array: &ArrayStep, elements: &[u8], rules: R) -> Option<usize> {
+        if let Check::Numbers(size, bounds) = self.check(array.element) {
+            let element = usize::from(size) * bounds.len();
+            let whole = elements.len().is_multiple_of(element) && self.all_elements(size, bounds, elements);
+            return whole.then_some(elements.len() / element);
+        }
         let mut rest = elements;
         let mut count = 0;
         while !rest.is_empty() {
