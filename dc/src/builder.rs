@@ -59,6 +59,14 @@ pub(crate) struct FieldEntry {
     pub span: Span,
 }
 
+impl FieldEntry {
+    /// A field that has no number yet, no default and no parts.
+    pub fn new(class: u32, name: Symbol, kind: FieldKind, ty: TypeId, keywords: KeywordsId, span: Span) -> Self {
+        let parts = Stretch::default();
+        FieldEntry { class, namesake: None, name, number: None, kind, ty, default: None, keywords, parts, span }
+    }
+}
+
 pub(crate) struct ClassEntry {
     /// Empty for a class without a name.
     pub name: Symbol,

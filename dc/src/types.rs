@@ -162,7 +162,7 @@ impl Types {
         let mut types = Types {
             names: Names::new(capacity),
             nodes: Vec::with_capacity(1 + Simple::ALL.len() + capacity),
-            parameters: Vec::with_capacity(capacity),
+            parameters: Vec::with_capacity(2 * capacity),
             defaults: Vec::new(),
             shared: HashTable::new(),
         };

@@ -2,26 +2,14 @@
 
 use super::parameter::ReadParameter;
 use super::{Parsed, Parser};
-use crate::builder::{ClassEntry, FieldEntry, FieldKind, KeywordsId, Thing};
+use crate::builder::{ClassEntry, FieldEntry, FieldKind, Thing};
 use crate::code::Code;
 use crate::diagnostic::Diagnostic;
 use crate::lexer::Token;
 use crate::limits::{INHERITED_FIELDS_MAX, NUMBERS_MAX};
 use crate::names::{Symbol, Word};
 use crate::source::Span;
-use crate::stretch::Stretch;
-use crate::types::{Packed, Parameter, RecordType, Shape, TypeId};
-
-/// A field as it was read, before it has a number.
-pub(super) struct NewField {
-    pub name: Option<(Symbol, Span)>,
-    pub kind: FieldKind,
-    pub ty: TypeId,
-    pub default: Option<Packed>,
-    pub keywords: KeywordsId,
-    pub parts: Stretch,
-    pub span: Span,
-}
+use crate::types::{Parameter, RecordType, Shape, TypeId};
 
 impl Parser<'_> {
     pub(super) fn file_class(&mut self, is_struct: bool) -> Parsed<()> {
@@ -219,18 +207,8 @@ impl Parser<'_> {
             self.report(diagnostic);
             return Ok(());
         }
-        self.add_field(
-            class,
-            NewField {
-                name: (!read.name.is_empty()).then_some((read.name, read.name_span)),
-                kind: FieldKind::Data,
-                ty: read.ty,
-                default,
-                keywords,
-                parts: Stretch::default(),
-                span: read.span,
-            },
-        );
+        let field = FieldEntry::new(class, read.name, FieldKind::Data, read.ty, keywords, read.span);
+        self.add_field(FieldEntry { default, ..field }, read.name_span);
         Ok(())
     }
 
@@ -243,18 +221,7 @@ impl Parser<'_> {
         }
         let keywords = self.keywords(is_struct)?;
         self.expect(b';', "after the method")?;
-        self.add_field(
-            class,
-            NewField {
-                name: Some((name, span)),
-                kind: FieldKind::Atomic,
-                ty,
-                default: None,
-                keywords,
-                parts: Stretch::default(),
-                span,
-            },
-        );
+        self.add_field(FieldEntry::new(class, name, FieldKind::Atomic, ty, keywords, span), span);
         Ok(())
     }
 
@@ -284,13 +251,7 @@ impl Parser<'_> {
                 }
             }
         }
-        if let Token::Name(name) = self.token
-            && self.is_keyword(name)
-        {
-            let diagnostic = Diagnostic::new(Code::KeywordNotAllowed, self.span, "a parameter takes no keywords")
-                .help("keywords stand after the closing parenthesis");
-            return Err(self.report(diagnostic));
-        }
+        self.refuse_keyword("a parameter takes no keywords", "keywords stand after the closing parenthesis")?;
         self.expect(b')', "after the parameters")
     }
 
@@ -300,18 +261,19 @@ impl Parser<'_> {
         Ok(Parameter { name: read.name, ty: read.ty, default })
     }
 
-    pub(super) fn add_field(&mut self, class: u32, new: NewField) {
+    pub(super) fn add_field(&mut self, mut field: FieldEntry, name_span: Span) {
+        let (class, name) = (field.class, field.name);
         let entry = &self.builder.classes[class as usize];
         let is_struct = entry.is_struct;
-        if let Some((name, span)) = new.name {
+        if !name.is_empty() {
             if entry.name == name {
-                return self.add_constructor(class, new, name, span);
+                return self.add_constructor(field, name_span);
             }
             if let Some(earlier) = self.builder.own_field(class, name) {
                 let text = self.text(name);
                 let earlier = self.builder.fields[earlier as usize].span;
                 let message = format!("two fields named `{text}`");
-                let diagnostic = Diagnostic::new(Code::DuplicateField, span, message)
+                let diagnostic = Diagnostic::new(Code::DuplicateField, name_span, message)
                     .label("declared again here")
                     .also(earlier, "first declared here")
                     .help("methods cannot be overloaded");
@@ -322,17 +284,18 @@ impl Parser<'_> {
         let number = self.builder.next_number(class, self.options);
         if number.is_some_and(|number| number >= NUMBERS_MAX) {
             let message = format!("a contract may have {NUMBERS_MAX} fields: their numbers have 16 bits");
-            self.error(Code::Limit, new.span, message);
+            self.error(Code::Limit, field.span, message);
             return;
         }
         debug_assert!(is_struct || number.is_some());
-        self.builder.add_own_field(entry_of(class, new, number.map(|number| number as u16)));
+        field.number = number.map(|number| number as u16);
+        self.builder.add_own_field(field);
     }
 
-    fn add_constructor(&mut self, class: u32, new: NewField, name: Symbol, span: Span) {
-        let text = self.text(name);
-        let entry = &self.builder.classes[class as usize];
-        if new.kind != FieldKind::Atomic {
+    fn add_constructor(&mut self, field: FieldEntry, span: Span) {
+        let text = self.text(field.name);
+        let entry = &self.builder.classes[field.class as usize];
+        if field.kind != FieldKind::Atomic {
             let kind = if entry.is_struct { "struct" } else { "class" };
             let message = format!("the field `{text}` is named like its {kind}");
             let diagnostic = Diagnostic::new(Code::NamedLikeItsClass, span, message).help("give it another name");
@@ -347,23 +310,8 @@ impl Parser<'_> {
                 .also(earlier, "the first is here");
             self.report(diagnostic);
         } else {
-            self.builder.classes[class as usize].constructor = Some(self.builder.fields.len() as u32);
-            self.builder.fields.push(entry_of(class, new, None));
+            self.builder.classes[field.class as usize].constructor = Some(self.builder.fields.len() as u32);
+            self.builder.fields.push(field);
         }
-    }
-}
-
-fn entry_of(class: u32, new: NewField, number: Option<u16>) -> FieldEntry {
-    FieldEntry {
-        class,
-        namesake: None,
-        name: new.name.map_or(Symbol::EMPTY, |(name, _)| name),
-        number,
-        kind: new.kind,
-        ty: new.ty,
-        default: new.default,
-        keywords: new.keywords,
-        parts: new.parts,
-        span: new.span,
     }
 }

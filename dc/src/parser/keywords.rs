@@ -50,6 +50,16 @@ impl Parser<'_> {
         id
     }
 
+    /// Where keywords seem to belong and do not.
+    pub(super) fn refuse_keyword(&mut self, message: &str, help: &str) -> Parsed<()> {
+        match self.token {
+            Token::Name(name) if self.is_keyword(name) => {
+                Err(self.report(Diagnostic::new(Code::KeywordNotAllowed, self.span, message).help(help)))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn know_keyword(&mut self, name: Symbol) {
         // Others became known when they were declared.
         let bit = Names::historical_bit(name).unwrap_or(0);

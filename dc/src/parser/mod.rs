@@ -53,6 +53,8 @@ pub(crate) struct Parser<'a> {
     /// The decorations of the parameter that is being read, and the ranges of one of them.
     decorated: SimpleType,
     ranges: Vec<(Number, Number)>,
+    /// The default that is being packed.
+    packed: Vec<u8>,
 }
 
 /// Reads all sources in order.
@@ -121,6 +123,7 @@ impl<'a> Parser<'a> {
             mentioned: Vec::new(),
             decorated: SimpleType::new(Simple::Int8),
             ranges: Vec::new(),
+            packed: Vec::new(),
         }
     }
 }

@@ -1,11 +1,9 @@
 //! Molecules: methods set at once, and what their parts must have in common (spec 3.5).
 
-use super::class::NewField;
 use super::{Parsed, Parser};
 use crate::builder::{FieldEntry, FieldKind};
 use crate::code::Code;
 use crate::diagnostic::Diagnostic;
-use crate::lexer::Token;
 use crate::names::Symbol;
 use crate::source::Span;
 use crate::stretch::Stretch;
@@ -24,13 +22,7 @@ impl Parser<'_> {
                 break;
             }
         }
-        if let Token::Name(name) = self.token
-            && self.is_keyword(name)
-        {
-            let diagnostic = Diagnostic::new(Code::KeywordNotAllowed, self.span, "a molecule takes no keywords")
-                .help("it has those of its parts");
-            return Err(self.report(diagnostic));
-        }
+        self.refuse_keyword("a molecule takes no keywords", "it has those of its parts")?;
         self.expect(b';', "after the molecule")?;
         self.check_part_keywords(&parts);
         let Some((first, _)) = parts.first() else { return Ok(()) };
@@ -46,10 +38,8 @@ impl Parser<'_> {
         let ty = self.builder.types.add(Shape::Record(record));
         let ty = self.check_type(ty, span);
         let parts = Stretch::append(&mut self.builder.parts, parts.into_iter().map(|(part, _)| part));
-        self.add_field(
-            class,
-            NewField { name: Some((name, span)), kind: FieldKind::Molecular, ty, default: None, keywords, parts, span },
-        );
+        let field = FieldEntry::new(class, name, FieldKind::Molecular, ty, keywords, span);
+        self.add_field(FieldEntry { parts, ..field }, span);
         Ok(())
     }
 

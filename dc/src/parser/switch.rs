@@ -109,8 +109,11 @@ impl Parser<'_> {
                 self.advance();
                 let literal = self.value()?;
                 self.expect(b':', "after the value of a case")?;
-                let value = self.pack_literal(key.ty, key.name, &literal);
-                let value: Box<[u8]> = value.unwrap_or_default().into();
+                let mut value = Vec::new();
+                if !self.pack_literal(key.ty, key.name, &literal, &mut value) {
+                    value.clear();
+                }
+                let value: Box<[u8]> = value.into();
                 if let Some(earlier) = body.by_value.get(&value) {
                     let diagnostic = Diagnostic::new(Code::DuplicateCase, literal.span, "this case is there already")
                         .also(*earlier, "the same packed key")

@@ -7,6 +7,7 @@ use crate::lexer::{Token, decode_hex, decode_text};
 use crate::limits::{DEFAULT_WEIGHT_TOTAL_MAX, REPETITION_MAX};
 use crate::literal::{Literal, LiteralNode};
 use crate::names::Symbol;
+use crate::source::Span;
 use crate::types::{Packed, TypeId};
 
 impl Parser<'_> {
@@ -16,25 +17,32 @@ impl Parser<'_> {
             return Ok(None);
         }
         let literal = self.value()?;
-        let Some(bytes) = self.pack_literal(ty, name, &literal) else { return Ok(None) };
+        let mut bytes = std::mem::take(&mut self.packed);
+        bytes.clear();
+        let is_packed = self.pack_literal(ty, name, &literal, &mut bytes);
+        let packed = if is_packed { self.keep_default(&bytes, literal.span).map(Some) } else { Ok(None) };
+        self.packed = bytes;
+        packed
+    }
+
+    fn keep_default(&mut self, bytes: &[u8], span: Span) -> Parsed<Packed> {
         if (self.builder.types.packed_bytes() + bytes.len()) as u64 > DEFAULT_WEIGHT_TOTAL_MAX {
             let message = format!("all defaults together may have {DEFAULT_WEIGHT_TOTAL_MAX} bytes");
-            let stop = self.error(Code::Limit, literal.span, message);
+            let stop = self.error(Code::Limit, span, message);
             self.give_up();
             return Err(stop);
         }
-        Ok(Some(self.builder.types.add_packed(&bytes)))
+        Ok(self.builder.types.add_packed(bytes))
     }
 
-    /// Packs, and reports what cannot be.
-    pub(super) fn pack_literal(&mut self, ty: TypeId, name: Symbol, literal: &Literal) -> Option<Vec<u8>> {
-        let mut bytes = Vec::new();
-        match self.builder.types.pack(ty, self.text(name), literal, &mut bytes) {
-            Ok(()) => Some(bytes),
+    /// Packs, and reports what cannot be; the bytes are then of no use.
+    pub(super) fn pack_literal(&mut self, ty: TypeId, name: Symbol, literal: &Literal, bytes: &mut Vec<u8>) -> bool {
+        match self.builder.types.pack(ty, self.text(name), literal, bytes) {
+            Ok(()) => true,
             Err(fault) => {
                 let diagnostic = Diagnostic::new(fault.code, fault.item.span, fault.message);
                 self.report(diagnostic);
-                None
+                false
             }
         }
     }
