@@ -10,11 +10,15 @@
 mod stage;
 
 use bytes::Bytes;
-use donet::daemon::{Daemon, LINK_ACCEPTOR, LINK_LISTENER, client_listener};
-use donet::wire::{Encoder, Reader, message_type as t, next_frame};
+use donet::admin::{Answer, Inspection, Question};
+use donet::daemon::{Daemon, External, LINK_ACCEPTOR, LINK_LISTENER, client_listener};
+use donet::state_server::FanOutLimits;
+use donet::wire::{Datagram, Encoder, MessageType, Reader, message_type as t, next_frame};
+use donet_shards::ShardId;
 use donet_shards::sim::{Peer, Random, Shape, World};
 use stage::Stage;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::mpsc;
 
 const CONTRACT: &str = "dclass Thing { setValue(uint32 value) required broadcast ram; };";
 const CONTROL_CHANNEL: u64 = 102_000;
@@ -398,4 +402,71 @@ fn four_executors_with_rings_of_one_to_three_batches() {
     for seed in 200..280 {
         play(seed, 4, 1 + (seed % 3) as usize);
     }
+}
+
+/// While an executor is behind, what is for many objects waits: it would only stand in the rings before whatever others
+/// wait for there. Executors of a simulated world are slow for a while, at random.
+#[test]
+fn a_long_deletion_does_not_fill_the_ring_of_an_executor_that_is_behind() {
+    const CHILDREN: u32 = 3000;
+    let limits = FanOutLimits { slice_objects: 16, round_objects: 16, ..FanOutLimits::default() };
+    let mut deepest = 0;
+    for seed in 0..4 {
+        let mut world = Stage::whole(CONTRACT, "").sliced(limits).world(seed, Shape::new(4, 64));
+        let ai = world.connect(LINK_ACCEPTOR, LINK_LISTENER);
+        world.send(ai, &frame(Encoder::control(t::CONTROL_ADD_CHANNEL).channel(AI)));
+        let create = |doid: u32, parent: u32| {
+            let create = Encoder::internal(&[CONTROL_CHANNEL], AI, t::STATESERVER_CREATE_OBJECT_WITH_REQUIRED);
+            frame(create.doid(doid).doid(parent).zone(doid % 10).u16(CLASS).u32(0))
+        };
+        world.send(ai, &create(PARENTS[0], 0));
+        let set_ai = Encoder::internal(&[PARENTS[0].into()], AI, t::STATESERVER_OBJECT_SET_AI);
+        world.send(ai, &frame(set_ai.channel(AI)));
+        for child in 0..CHILDREN {
+            world.send(ai, &create(100_000 + child, PARENTS[0]));
+        }
+        let now_us = world.now_us();
+        world.run_until(now_us + 1_000_000);
+        world.received(ai);
+        let end = Encoder::internal(&[PARENTS[0].into()], AI, t::STATESERVER_OBJECT_DELETE_CHILDREN);
+        world.send(ai, &frame(end.doid(PARENTS[0])));
+        deepest = deepest.max(deepest_ring(&mut world));
+        let ended = count(&world.received(ai), t::STATESERVER_OBJECT_DELETE_RAM);
+        assert_eq!(ended, CHILDREN as usize, "seed {seed}");
+    }
+    println!("at most {deepest} batches in a ring");
+    assert!(deepest <= 12, "{deepest} batches in a ring");
+}
+
+/// Runs to the end, and looks again and again how many batches wait in the fullest ring.
+fn deepest_ring(world: &mut World<Daemon>) -> u64 {
+    let (send, answers) = mpsc::channel();
+    let mut deepest = 0;
+    // Executors answer in a turn of theirs, so that there is always something to do: a rest is that nothing else is.
+    for _ in 0..4000 {
+        for shard in 0..4 {
+            let send = send.clone();
+            let reply = Box::new(move |answer| send.send(answer).expect("it is awaited"));
+            world.inject(ShardId(shard), External::Inspect(Inspection { question: Question::Figures, reply }));
+        }
+        world.advance(100);
+        let figures = answers.try_iter().filter_map(|answer| match answer {
+            Answer::Figures(figures) => Some(figures.queues.ring_batches_max),
+            _ => None,
+        });
+        deepest = deepest.max(figures.max().unwrap_or(0));
+    }
+    let now_us = world.now_us();
+    world.run_until(now_us + 1_000_000);
+    deepest
+}
+
+fn count(bytes: &[u8], message_type: MessageType) -> usize {
+    let (mut used, mut found) = (0, 0);
+    while let Some((body, length)) = next_frame(&bytes[used..]) {
+        let datagram = Datagram::from_body(body).expect("a datagram");
+        found += usize::from(datagram.message().is_ok_and(|(_, other, _)| other == message_type));
+        used += length;
+    }
+    found
 }

@@ -17,31 +17,29 @@ fn send<M>(port: &mut Port<M>, to: usize, message: M) {
     port.emit(&mut remote);
 }
 
+/// `first` sends "cause" to `last`, then "go" to 1, which answers with "effect" to `last`. The ring from 1 is looked at with
+/// only 1's counter news at hand, yet the cause comes first.
+fn cause_comes_before_effect(first: usize, last: usize) {
+    let mut ports = ports::<&str>(MOST, 4);
+    let mut remote = vec![vec![]; MOST];
+    remote[last].push("cause");
+    remote[1].push("go");
+    ports[first].emit(&mut remote);
+    ports[first].commit(|_| ());
+    assert_eq!(take_all(&mut ports[1]), [(first as u16, "go")]);
+    send(&mut ports[1], last, "effect");
+    ports[1].commit(|_| ());
+    assert_eq!(take_all(&mut ports[last]), [(first as u16, "cause"), (1, "effect")]);
+}
+
 #[test]
 fn an_effect_waits_for_its_cause() {
-    let mut ports = ports::<&str>(3, 4);
-    // 0 sends "cause" to 2, then to 1; 1 answers with "effect" to 2. Ring 1→2 is looked at with only 1's counter
-    // news at hand, yet the cause comes first.
-    let mut remote = vec![vec![], vec!["go"], vec!["cause"]];
-    ports[0].emit(&mut remote);
-    ports[0].commit(|_| ());
-    assert_eq!(take_all(&mut ports[1]), [(0, "go")]);
-    send(&mut ports[1], 2, "effect");
-    ports[1].commit(|_| ());
-    assert_eq!(take_all(&mut ports[2]), [(0, "cause"), (1, "effect")]);
+    cause_comes_before_effect(0, 2);
 }
 
 #[test]
 fn the_rings_are_searched_for_causes_in_either_direction() {
-    let mut ports = ports::<&str>(3, 4);
-    // The same with the executor of the higher number as the cause.
-    let mut remote = vec![vec!["cause"], vec!["go"], vec![]];
-    ports[2].emit(&mut remote);
-    ports[2].commit(|_| ());
-    assert_eq!(take_all(&mut ports[1]), [(2, "go")]);
-    send(&mut ports[1], 0, "effect");
-    ports[1].commit(|_| ());
-    assert_eq!(take_all(&mut ports[0]), [(2, "cause"), (1, "effect")]);
+    cause_comes_before_effect(2, 0);
 }
 
 #[test]

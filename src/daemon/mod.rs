@@ -45,6 +45,12 @@ pub fn client_listener(agent: u8) -> ListenerId {
     ListenerId(1 + u16::from(agent))
 }
 
+/// An executor that has so many batches of another one to take is behind: each may hold what a whole slice has caused.
+const BEHIND_BATCHES: u64 = 4;
+/// How long a slice waits until it looks again, in microseconds, and how often: it goes on under whatever load.
+const SLICE_PAUSE_US: u64 = 200;
+const SLICE_PAUSES_MAX: u32 = 25;
+
 /// What the executors of one daemon have in common.
 #[derive(Clone)]
 pub struct Shared {
@@ -87,6 +93,8 @@ pub struct Daemon {
     source: Option<Source>,
     client_agents: ClientAgents,
     state_server: StateServer,
+    /// How often the slice that is due has waited.
+    slice_pauses: u32,
     database_servers: Vec<DatabaseServer>,
     database_state_servers: Vec<DatabaseStateServer>,
     outbox: Outbox,
@@ -129,6 +137,7 @@ impl Daemon {
                 shards,
             ),
             state_server: StateServer::new(contract.clone(), *text, *fan_outs),
+            slice_pauses: 0,
             database_servers: databases
                 .map(|(index, settings)| DatabaseServer::new(index as u8, settings.clone(), contract.clone(), *text))
                 .collect(),
@@ -192,7 +201,7 @@ impl Daemon {
 
     fn on_timer(&mut self, timer: RoleTimer, turn: &mut Turn<Self>) {
         match timer {
-            RoleTimer::StateServerSlice => self.state_server.on_slice(&mut self.outbox),
+            RoleTimer::StateServerSlice => self.slice_is_due(turn),
             RoleTimer::Handshake(connection) => self.handshake_timeout(connection, turn),
             RoleTimer::Client(timer) => self.client_agents.on_timer(timer, &mut self.outbox),
             RoleTimer::Dbss(timer) => {
@@ -203,6 +212,19 @@ impl Daemon {
             }
         }
         self.carry_out(turn);
+    }
+
+    /// Goes on with what is for many objects, unless another executor is behind: what a slice makes would only stand before
+    /// whatever somebody waits for there, and the next slices before that.
+    fn slice_is_due(&mut self, turn: &mut Turn<Self>) {
+        let is_behind = turn.queues().ring_batches_max >= BEHIND_BATCHES;
+        if is_behind && self.slice_pauses < SLICE_PAUSES_MAX {
+            self.slice_pauses += 1;
+            turn.timer(turn.now_us() + SLICE_PAUSE_US, RoleTimer::StateServerSlice);
+            return;
+        }
+        self.slice_pauses = 0;
+        self.state_server.on_slice(&mut self.outbox);
     }
 
     fn set_clocks(&mut self, turn: &Turn<Self>) {

@@ -45,8 +45,9 @@ impl Object {
         match incoming.message_type {
             t::STATESERVER_OBJECT_SET_FIELD => self.set_field(payload, incoming, partition, out),
             t::STATESERVER_OBJECT_SET_FIELDS => self.set_fields(payload, incoming, partition, out),
-            t::STATESERVER_OBJECT_GET_FIELD => self.get_field(context, payload, incoming, partition, out),
-            t::STATESERVER_OBJECT_GET_FIELDS => self.get_fields(context, payload, incoming, partition, out),
+            t::STATESERVER_OBJECT_GET_FIELD | t::STATESERVER_OBJECT_GET_FIELDS => {
+                self.answer_fields(context, payload, incoming, partition, out)
+            }
             t::STATESERVER_OBJECT_GET_ALL => {
                 self.announce(partition, out, incoming.sender, &Announcement::get_all_resp(context));
                 Ok(())
@@ -192,40 +193,45 @@ impl Object {
         complete
     }
 
-    fn get_field(
+    /// Answers GET_FIELD and GET_FIELDS.
+    fn answer_fields(
         &mut self,
         context: u32,
-        mut payload: Reader,
+        payload: Reader,
         incoming: &Incoming,
         partition: &mut Partition,
         out: &mut Outbox,
     ) -> Handled {
-        let id = payload.u16()?;
         let mut answer = partition.take_scratch();
         answer.extend_from_slice(&context.to_le_bytes());
+        let (response, written) = match incoming.message_type {
+            t::STATESERVER_OBJECT_GET_FIELD => {
+                (t::STATESERVER_OBJECT_GET_FIELD_RESP, self.write_field(payload, partition, &mut answer))
+            }
+            _ => (t::STATESERVER_OBJECT_GET_FIELDS_RESP, self.write_fields(payload, partition, &mut answer)),
+        };
+        if written.is_ok() {
+            self.send_large(&[incoming.sender], self.doid.into(), response, &answer, partition, out);
+        }
+        partition.give_scratch_back(answer);
+        written
+    }
+
+    fn write_field(&self, mut payload: Reader, partition: &Partition, answer: &mut Vec<u8>) -> Handled {
+        let id = payload.u16()?;
+        let before = answer.len();
         answer.push(1);
         answer.extend_from_slice(&id.to_le_bytes());
         let class = partition.class(self.class);
-        let found = class.field(id).is_some_and(|field| self.append_value(class, field, partition, &mut answer));
-        if !found {
-            answer.truncate(size_of_val(&context));
+        if !class.field(id).is_some_and(|field| self.append_value(class, field, partition, answer)) {
+            answer.truncate(before);
             answer.push(0);
         }
-        let message_type = t::STATESERVER_OBJECT_GET_FIELD_RESP;
-        self.send_large(&[incoming.sender], self.doid.into(), message_type, &answer, partition, out);
-        partition.give_scratch_back(answer);
         Ok(())
     }
 
     /// Fields are answered in ascending order, each once; one that the class does not have fails them all.
-    fn get_fields(
-        &mut self,
-        context: u32,
-        mut payload: Reader,
-        incoming: &Incoming,
-        partition: &mut Partition,
-        out: &mut Outbox,
-    ) -> Handled {
+    fn write_fields(&self, mut payload: Reader, partition: &Partition, answer: &mut Vec<u8>) -> Handled {
         let mut ids: SmallVec<[u16; 32]> = SmallVec::new();
         for _ in 0..payload.u16()? {
             ids.push(payload.u16()?);
@@ -233,27 +239,24 @@ impl Object {
         ids.sort_unstable();
         ids.dedup();
         let class = partition.class(self.class);
-        let mut answer = context.to_le_bytes().to_vec();
-        if ids.iter().all(|&id| class.field(id).is_some()) {
-            answer.push(1);
-            let count_at = answer.len();
-            answer.extend_from_slice(&[0; 2]);
-            let mut count = 0_u16;
-            for field in ids.iter().filter_map(|&id| class.field(id)) {
-                let before = answer.len();
-                answer.extend_from_slice(&field.id().to_le_bytes());
-                if self.append_value(class, field, partition, &mut answer) {
-                    count += 1;
-                } else {
-                    answer.truncate(before);
-                }
-            }
-            answer[count_at..count_at + 2].copy_from_slice(&count.to_le_bytes());
-        } else {
+        if ids.iter().any(|&id| class.field(id).is_none()) {
             answer.push(0);
+            return Ok(());
         }
-        let message_type = t::STATESERVER_OBJECT_GET_FIELDS_RESP;
-        self.send_large(&[incoming.sender], self.doid.into(), message_type, &answer, partition, out);
+        answer.push(1);
+        let count_at = answer.len();
+        answer.extend_from_slice(&[0; 2]);
+        let mut count = 0_u16;
+        for field in ids.iter().filter_map(|&id| class.field(id)) {
+            let before = answer.len();
+            answer.extend_from_slice(&field.id().to_le_bytes());
+            if self.append_value(class, field, partition, answer) {
+                count += 1;
+            } else {
+                answer.truncate(before);
+            }
+        }
+        answer[count_at..count_at + 2].copy_from_slice(&count.to_le_bytes());
         Ok(())
     }
 
