@@ -22,7 +22,7 @@ fn what_is_for_many_objects_is_played_in_slices() {
     let seeds = 0..30;
     let deferred: u64 = seeds.clone().map(deferred).sum();
     println!("{deferred} messages to many objects cut into slices in {} plays", seeds.end);
-    assert!(deferred > 10 * seeds.end, "only {deferred}");
+    assert!(deferred > seeds.end, "only {deferred}");
 }
 
 /// A seed is a run: what it did once it does again, whatever the addresses and hash tables of the process.
