@@ -674,7 +674,9 @@ fn an_hour_of_writes_without_the_sql_server_costs_only_disk() -> Result<(), Fail
         assert!(waiting > u64::from(WRITES) * VALUE_BYTES as u64, "every write waits: {figures:?}");
         let grown = resident.saturating_sub(resident_before);
         assert!(grown < (waiting - waiting_before) / 2, "{grown} bytes in memory, {waiting_before} to {waiting} wait");
-        assert!((1..200).contains(&figures["sql_sink_errors"]), "{figures:?}");
+        // On a fast machine the first attempt still lasts.
+        let figures = wait_for(&daemon, |figures| figures["sql_sink_errors"] > 0)?;
+        assert!(figures["sql_sink_errors"] < 200, "{figures:?}");
         drop(out_of_order);
         target.restart();
         // However long it takes, as long as it gets on.
