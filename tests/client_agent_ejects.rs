@@ -33,6 +33,9 @@ impl Stage {
         let names = Names::parse("example.dc", EXAMPLE_DC)?;
         let ai = Internal::connect(&hub, "the AI", daemon.address("message_director")?, AI)?;
         ai.subscribe(numbers::LOGIN_MANAGER.into());
+        // Clients speak on connections of their own, and may be faster than this one.
+        let prober = Internal::connect(&hub, "a prober", daemon.address("message_director")?, AI + 1)?;
+        prober.until_heard(&ai, numbers::LOGIN_MANAGER.into())?;
         Ok(Self { daemon, _setup: setup, hub, names, ai })
     }
 
