@@ -9,7 +9,8 @@ mod counted;
 use cluster::Node;
 use counted::counted;
 use donet::wire::{Encoder, MessageType, message_type as t, next_frame};
-use donet_perf::daemon::{Daemon, numbers};
+use donet_perf::contract::Names;
+use donet_perf::daemon::{Daemon, EXAMPLE_DC, numbers};
 use donet_perf::internal::Internal;
 use donet_perf::message::Payload;
 use donet_perf::peer::Hub;
@@ -73,10 +74,13 @@ fn sink(address: SocketAddr, sources: u32, notes: u32) -> std::io::Result<JoinHa
     let mut stream = TcpStream::connect(address)?;
     stream.write_all(&Encoder::control(t::CONTROL_ADD_CHANNEL).channel(SINK).finish().unwrap())?;
     let mut asker = TcpStream::connect(address)?;
-    stream.set_read_timeout(Some(Duration::from_millis(20)))?;
-    while stream.peek(&mut [0; 1]).is_err() {
+    stream.set_nonblocking(true)?;
+    wait::until("the sink to hear somebody", || {
         asker.write_all(&Encoder::internal(&[SINK], 1, MessageType(4322)).finish().unwrap())?;
-    }
+        Ok(stream.peek(&mut [0; 1]).is_ok())
+    })
+    .map_err(std::io::Error::other)?;
+    stream.set_nonblocking(false)?;
     stream.set_read_timeout(Some(2 * wait::PATIENCE))?;
     Ok(thread::spawn(move || {
         let mut next = vec![0; sources as usize];
@@ -103,15 +107,19 @@ fn sink(address: SocketAddr, sources: u32, notes: u32) -> std::io::Result<JoinHa
     }))
 }
 
+fn hello(contract: &Names) -> Vec<u8> {
+    let hello = Encoder::client(t::CLIENT_HELLO).u32(contract.hash()).blob(numbers::VERSION.as_bytes());
+    hello.finish().expect("it fits a frame").to_vec()
+}
+
 /// A client that sends an update and then heartbeats. Its thread returns the frame that follows the answer to its hello.
 fn client(address: SocketAddr) -> Result<JoinHandle<std::io::Result<Vec<u8>>>, Failure> {
-    let contract = donet_perf::contract::Names::parse("example.dc", donet_perf::daemon::EXAMPLE_DC)?;
-    let hello = Encoder::client(t::CLIENT_HELLO).u32(contract.hash()).blob(numbers::VERSION.as_bytes());
+    let contract = Names::parse("example.dc", EXAMPLE_DC)?;
     let login = contract.field("LoginManager", "login")?;
     let update =
         Encoder::client(t::CLIENT_OBJECT_SET_FIELD).doid(numbers::LOGIN_MANAGER).u16(login.0).blob(b"").blob(b"");
     let mut stream = TcpStream::connect(address)?;
-    stream.write_all(&hello.finish().unwrap())?;
+    stream.write_all(&hello(&contract))?;
     stream.write_all(&update.finish().unwrap())?;
     Ok(thread::spawn(move || {
         stream.set_read_timeout(Some(Duration::from_millis(300)))?;
@@ -128,6 +136,19 @@ fn client(address: SocketAddr) -> Result<JoinHandle<std::io::Result<Vec<u8>>>, F
             }
         }
     }))
+}
+
+/// Says hello and nothing more, until the daemon ends the connection.
+fn until_ejected_for_silence(address: SocketAddr) -> Result<(), Failure> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(wait::PATIENCE))?;
+    stream.write_all(&hello(&Names::parse("example.dc", EXAMPLE_DC)?))?;
+    let mut said = Vec::new();
+    stream.read_to_end(&mut said)?;
+    let (_, answer_bytes) = next_frame(&said).expect("the answer to the hello");
+    let (eject, _) = next_frame(&said[answer_bytes..]).expect("an eject");
+    assert_eq!(eject[..4], [t::CLIENT_EJECT.0.to_le_bytes(), 345_u16.to_le_bytes()].concat(), "for silence");
+    Ok(())
 }
 
 /// Waits until the daemon does not read this many connections, because they fill a link.
@@ -163,11 +184,11 @@ fn a_short_stall_upstream_pauses_the_sources_and_loses_nothing() -> Result<(), F
             (0..SOURCES).map(|number| source(leaf.director(), number.into(), NOTES, sent.clone())).collect();
         leaf.daemon.until_logged("the link is full")?;
         until_paused(&leaf.daemon, SOURCES.into())?;
-        // A client whose updates go up is paused too; its clock stands still for longer than its heartbeat may take: time
-        // is what this is about.
+        // A client whose updates go up is paused too; its clock stands still for longer than its heartbeat may take: for
+        // as long as it takes the daemon to eject somebody who comes later and is only silent.
         let client = client(leaf.daemon.address("client_agent")?)?;
         until_paused(&leaf.daemon, u64::from(SOURCES) + 1)?;
-        thread::sleep(2 * HEARTBEAT_TIMEOUT);
+        until_ejected_for_silence(leaf.daemon.address("client_agent")?)?;
         assert!(sent.load(Ordering::Relaxed) < (SOURCES * NOTES).into(), "somebody was not paused");
         let grown = peak_bytes(&leaf.daemon) - peak;
         assert!(grown < LIMIT + (16 << 20), "{shards} executors: {grown} bytes more");
