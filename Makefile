@@ -1,6 +1,6 @@
 # The commands of this project; `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: run walkabout test test-deps sim sanitize bench perf help
+.PHONY: run walkabout test test-deps sim sanitize bench perf book dist help
 
 run: ## Install what is missing, build, and start a daemon with all roles: config/dev.toml
 	@.ci/setup build
@@ -34,6 +34,16 @@ bench: ## Run the benchmarks of the hot paths
 perf: ## Load a Message Director, and the relay beside it: a Markdown table in some minutes
 	@.ci/setup build
 	@perf/run-md.sh
+
+book: ## Make HTML of docs/ with mdBook: target/book
+	@command -v mdbook >/dev/null || { echo "mdBook is missing: cargo install mdbook --locked" >&2; exit 1; }
+	@mdbook build docs -d "$(CURDIR)/target/book"
+
+dist: ## Pack programs, configurations and documentation into a tarball that runs without a toolchain
+	@.ci/setup build
+	@.ci/cargo build --bin donetd
+	@.ci/cargo build -p donet-dc --features cli -p donet-perf
+	@[ ! -f "$$HOME/.cargo/env" ] || . "$$HOME/.cargo/env"; .ci/dist
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

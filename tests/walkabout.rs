@@ -2,93 +2,14 @@
 //! name at a time, and a name is the same avatar after the daemon and the game's processes were killed. One test per
 //! number of executors (guarantee G9).
 
+#[path = "support/python.rs"]
+mod python;
 mod support;
 
 use donet_perf::daemon::Daemon;
-use std::io::{BufRead, BufReader};
+use python::Process;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::time::{Duration, Instant};
-
-/// Bounds a hang; nothing waits for time to pass.
-const HANG_GUARD: Duration = Duration::from_secs(180);
-
-/// One of the game's Python processes. Killed when dropped.
-struct Process {
-    name: &'static str,
-    child: Child,
-    output: Receiver<String>,
-    said: Vec<String>,
-}
-
-impl Process {
-    fn start(name: &'static str, python: &Path, script: &str, args: &[&str]) -> Self {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/walkabout").join(script);
-        let mut child = Command::new(python)
-            .arg(script)
-            .args(args)
-            .env("PYTHONDONTWRITEBYTECODE", "1")
-            .env("PYTHONUTF8", "1")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("Python starts");
-        let pipe = child.stdout.take().expect("it is piped");
-        let (lines, output) = channel();
-        std::thread::spawn(move || {
-            for line in BufReader::new(pipe).lines().map_while(Result::ok) {
-                let _ = lines.send(line);
-            }
-        });
-        Self { name, child, output, said: Vec::new() }
-    }
-
-    /// Waits for a line that the process says from now on.
-    fn wait(&mut self, wanted: impl Fn(&str) -> bool, what: &str) -> String {
-        let deadline = Instant::now() + HANG_GUARD;
-        loop {
-            match self.output.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok(line) => {
-                    self.said.push(line.clone());
-                    if wanted(&line) {
-                        return line;
-                    }
-                }
-                Err(error) => panic!("{} waits for {what}: {error}; it said {:#?}", self.name, self.said),
-            }
-        }
-    }
-
-    fn wait_for(&mut self, begin: &str) -> String {
-        self.wait(|line| line.starts_with(begin), begin)
-    }
-
-    /// Waits until the process has ended by itself.
-    fn wait_for_end(&mut self) {
-        let deadline = Instant::now() + HANG_GUARD;
-        let end = loop {
-            if let Err(end) = self.output.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                break end;
-            }
-        };
-        assert_eq!(end, RecvTimeoutError::Disconnected, "{} goes on; it said {:#?}", self.name, self.said);
-        self.child.wait().expect("it has ended");
-    }
-
-    /// SIGKILL.
-    fn kill(&mut self) {
-        self.child.kill().expect("it ran until now");
-        self.child.wait().expect("it has ended");
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
+use std::process::{Command, Stdio};
 
 /// The daemon of Walkabout with its own configuration, but for ports, executors and the folder of the data.
 struct Server {
@@ -136,12 +57,12 @@ fn play(test: &str, shards: usize) {
     let address = |role| daemon.address(role).expect("it listens").to_string();
     let (md, ca) = (address("message_director"), address("client_agent"));
     let serve = |name, script: &str| {
-        let mut process = Process::start(name, &python, script, &["--md", &md]);
+        let mut process = Process::start(name, &python, "walkabout", script, &["--md", &md]);
         process.wait_for("ready");
         process
     };
     let bot = |name: &'static str| {
-        Process::start(name, &python, "client.py", &["--headless", "--bot", "--ca", &ca, "--name", name])
+        Process::start(name, &python, "walkabout", "client.py", &["--headless", "--bot", "--ca", &ca, "--name", name])
     };
 
     let mut uberdog = serve("uberdog", "uberdog.py");
@@ -175,7 +96,7 @@ fn play(test: &str, shards: usize) {
     twin.kill();
 
     // A second AI waits for its turn, and its end costs nobody anything.
-    let mut second = Process::start("second ai", &python, "ai.py", &["--md", &md]);
+    let mut second = Process::start("second ai", &python, "walkabout", "ai.py", &["--md", &md]);
     second.wait_for("waits: the district has an AI");
     second.kill();
     ann.wait_for("hears: Ann: ");
@@ -197,7 +118,7 @@ fn play(test: &str, shards: usize) {
     ai.wait_for_end();
     ann.wait_for("waits: ");
     let daemon = server.start(&md, &ca);
-    let mut uberdog = Process::start("uberdog", &python, "uberdog.py", &["--md", &md]);
+    let mut uberdog = Process::start("uberdog", &python, "walkabout", "uberdog.py", &["--md", &md]);
     uberdog.wait_for("knows 2 names");
     let mut ai = serve("ai", "ai.py");
     ann.wait_for("is Ann with");
