@@ -50,6 +50,8 @@ pub enum RoleTimer {
     Dbss(DbssTimer),
     /// The State Server goes on with what it hands to many objects.
     StateServerSlice,
+    /// The State Server has counted for long enough how often objects take another AI from their parents.
+    StateServerAiChanges,
 }
 
 /// One thing for the executor to do.

@@ -202,6 +202,7 @@ impl Daemon {
     fn on_timer(&mut self, timer: RoleTimer, turn: &mut Turn<Self>) {
         match timer {
             RoleTimer::StateServerSlice => self.slice_is_due(turn),
+            RoleTimer::StateServerAiChanges => self.state_server.on_ai_period(&mut self.outbox),
             RoleTimer::Handshake(connection) => self.handshake_timeout(connection, turn),
             RoleTimer::Client(timer) => self.client_agents.on_timer(timer, &mut self.outbox),
             RoleTimer::Dbss(timer) => {

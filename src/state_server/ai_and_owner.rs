@@ -58,7 +58,7 @@ impl Object {
     }
 
     /// What the parent's AI is: by its CHANGING_AI, or by its answer to GET_AI, which begins with a context. An explicit AI
-    /// stays.
+    /// stays. What others inherit from this object goes through [`AiChanges`](super::ai_changes::AiChanges).
     pub fn on_ai_of_parent(&mut self, incoming: &Incoming, partition: &mut Partition, out: &mut Outbox) -> Handled {
         let mut payload = incoming.payload;
         let is_answer = incoming.message_type == t::STATESERVER_OBJECT_GET_AI_RESP;
@@ -70,7 +70,10 @@ impl Object {
             // The old value is part of the message, and of no use here.
             payload.channel()?;
         }
-        if parent == self.parent && !self.ai_is_explicit {
+        if parent != self.parent || self.ai_is_explicit || new == self.ai {
+            return Ok(());
+        }
+        if !self.has_children() || partition.ai_changes.follows(self.doid, (self.ai, new), out) {
             self.change_ai(new, incoming.sender, false, partition, out);
         }
         Ok(())

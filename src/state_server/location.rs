@@ -79,7 +79,7 @@ impl Object {
         self.send(out, children_channel(self.doid), t::STATESERVER_OBJECT_GET_LOCATION, &context);
     }
 
-    fn ask_parent_for_ai(&mut self, out: &mut Outbox) {
+    pub fn ask_parent_for_ai(&mut self, out: &mut Outbox) {
         let context = self.next_context;
         self.next_context = self.next_context.wrapping_add(1);
         self.send(out, self.parent.into(), t::STATESERVER_OBJECT_GET_AI, &context.to_le_bytes());

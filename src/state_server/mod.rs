@@ -6,6 +6,7 @@
 //! Director, even between two objects of one executor.
 
 mod ai_and_owner;
+mod ai_changes;
 mod children;
 mod creation;
 mod deletion;
@@ -248,6 +249,16 @@ impl StateServer {
             Some(Fate::Lives) => {}
             Some(Fate::Ends) => self.forget(doid, out),
             None => self.end_after_panic(doid, out),
+        }
+    }
+
+    /// Ends a period of [`ai_changes`]: who has not followed its parent in it asks what the AI is by now.
+    pub fn on_ai_period(&mut self, out: &mut Outbox) {
+        for doid in self.partition.ai_changes.end_period() {
+            let Some(object) = self.objects.get_mut(doid) else { continue };
+            if object.parent != 0 && !object.ai_is_explicit {
+                contained(out, Participant::Object(doid), |out| object.ask_parent_for_ai(out));
+            }
         }
     }
 

@@ -2,6 +2,7 @@
 //!
 //! It holds no objects, so that one object can be borrowed together with all of this.
 
+use super::ai_changes::AiChanges;
 use super::children::LocalChildren;
 use super::fan_outs::{FanOutLimits, FanOuts};
 use super::layout::{ClassLayout, Layouts};
@@ -25,6 +26,7 @@ pub struct Partition {
     pub fan_outs: FanOuts,
     /// The objects whose AI was set for them, by AI: those that DELETE_AI_OBJECTS names (§2.5).
     explicit_ai: HashMap<Channel, BTreeSet<Doid>>,
+    pub ai_changes: AiChanges,
     /// Zone queries that wait for answers of executors, by a number that is not used again.
     pub queries: HashMap<u64, OpenQuery>,
     pub next_query: u64,
@@ -42,6 +44,7 @@ impl Partition {
             children: LocalChildren::default(),
             fan_outs: FanOuts::new(limits),
             explicit_ai: HashMap::new(),
+            ai_changes: AiChanges::default(),
             queries: HashMap::new(),
             next_query: 0,
             scratch: Vec::new(),

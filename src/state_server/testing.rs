@@ -179,8 +179,8 @@ enum Work {
     Message { shard: usize, from: ShardId, message: StateServerMessage },
 }
 
-/// More than any test handles at once.
-const RUN_MESSAGES_MAX: usize = 20_000_000;
+/// More than any test handles at once, and few enough to fit into memory with what an eavesdropper has seen of them.
+const RUN_MESSAGES_MAX: usize = 2_000_000;
 
 /// The daemon.
 pub struct World {
@@ -406,8 +406,10 @@ impl World {
 
     /// Works off what is in the queues: what executors do between two intakes.
     pub fn run_turn(&mut self) {
+        let most = self.handled + RUN_MESSAGES_MAX;
         while let Some(work) = self.queue.pop_front() {
             self.handled += 1;
+            assert!(self.handled <= most, "messages cause each other without an end");
             let index = match work {
                 Work::Datagram { shard: index, from, datagram } => {
                     let shard = self.at(index);
@@ -460,10 +462,15 @@ impl World {
         let (due, later): (Vec<_>, Vec<_>) = std::mem::take(&mut self.timers).into_iter().partition(is_due);
         self.timers = later;
         for (_, index, timer) in due {
-            let RoleTimer::Dbss(timer) = timer else { panic!("not a timer of these roles") };
             let shard = self.at(index);
-            let role = &mut shard.database_state_servers[timer.role as usize];
-            role.on_timer(timer, &mut shard.state_server, &mut shard.out);
+            match timer {
+                RoleTimer::Dbss(timer) => {
+                    let role = &mut shard.database_state_servers[timer.role as usize];
+                    role.on_timer(timer, &mut shard.state_server, &mut shard.out);
+                }
+                RoleTimer::StateServerAiChanges => shard.state_server.on_ai_period(&mut shard.out),
+                other => panic!("not a timer of these roles: {other:?}"),
+            }
             self.carry_out(index);
         }
         self.run();

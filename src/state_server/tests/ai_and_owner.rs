@@ -209,3 +209,62 @@ fn ss_47_get_ai_answers_anybody() {
         assert_eq!(ai_of(world, 7001), AI);
     });
 }
+
+/// Two objects that are each other's parents, told of different AIs at once: nothing in the protocol says that a circle is
+/// closed, and they would pass them on for ever. Found by the fuzzer, with seed 34177, and without slices by ten minutes.
+#[test]
+fn ais_that_chase_each_other_in_a_circle_of_parents_come_to_an_end() {
+    everywhere(|world| {
+        for circle in 2..6_u32 {
+            for is_sliced in [true, false] {
+                world.let_wait(if is_sliced { 1000 } else { 0 }, 1 << 20);
+                let link = world.link(&[]);
+                let first = 8200 + 100 * circle + 50 * u32::from(is_sliced);
+                let member = |index: u32| first + index % circle;
+                (0..circle).for_each(|index| world.create1(link, member(index), (0, 0)));
+                for index in 0..circle {
+                    let place = Payload::new().u32(member(index)).u32(1);
+                    let child = member(index + 1);
+                    world.send(link, &[child.into()], 5, t::STATESERVER_OBJECT_SET_LOCATION, place);
+                }
+                // As many AIs as members, and none among them.
+                for index in 0..circle {
+                    let told = Payload::new().u32(member(index)).u64([0, AI, OTHER_AI][index as usize % 3]).u64(1);
+                    let child = member(index + 1);
+                    world.post(link, &[child.into()], 5, t::STATESERVER_OBJECT_CHANGING_AI, told);
+                }
+                world.run();
+                let ais: Vec<u64> = (0..circle).map(|index| ai_of(world, member(index))).collect();
+                assert!(ais.iter().all(|&ai| ai == ais[0]), "a circle of {circle}: {ais:?}");
+                world.pass(2_000_000);
+                let later: Vec<u64> = (0..circle).map(|index| ai_of(world, member(index))).collect();
+                assert_eq!(later, ais, "and so it stays");
+            }
+        }
+        world.assert_consistent();
+    });
+}
+
+/// What ends a chase must not lose an AI where there is none: who does not follow at once asks afterwards.
+#[test]
+fn an_object_whose_parent_changes_its_ai_without_a_pause_has_the_last_one_in_the_end() {
+    everywhere(|world| {
+        let link = world.link(&[]);
+        for (doid, parent) in [(8200, 0), (8201, 8200), (8202, 8201), (8203, 8202)] {
+            world.create1(link, doid, (parent, 1));
+        }
+        for step in 0..100 {
+            set_ai(world, link, 8200, OTHER_AI - step % 2);
+        }
+        set_ai(world, link, 8200, 7);
+        assert_eq!(ai_of(world, 8201), OTHER_AI, "the highest, after so many");
+        world.pass(1_000_000);
+        let ais = [8201, 8202, 8203].map(|doid| ai_of(world, doid));
+        assert_eq!(ais, [7; 3]);
+        world.pass(1_000_000);
+        set_ai(world, link, 8200, 6);
+        let ais = [8201, 8202, 8203].map(|doid| ai_of(world, doid));
+        assert_eq!(ais, [6; 3], "at once again");
+        world.assert_consistent();
+    });
+}

@@ -445,33 +445,3 @@ fn what_is_for_the_children_of_some_zones_is_shown_to_these() {
         assert_eq!((visited(world) - before, world.live_objects()), (100, 901));
     });
 }
-
-/// Two objects that are each other's parents, told of different AIs at once, pass them on for ever: nothing in the protocol
-/// says that a circle is closed. It must not keep the executor from anything else, and ends with the circle. Found by the
-/// fuzzer, with seed 34177.
-#[test]
-fn ais_that_chase_each_other_in_a_circle_of_parents_let_others_in() {
-    everywhere_with(|world, _| {
-        let (link, answers) = (world.link(&[]), world.link(&[66]));
-        let (one, other): (Doid, Doid) = (8200, 8201);
-        world.create1(link, one, (0, 0));
-        world.create1(link, other, (one, 1));
-        let place = Payload::new().u32(other).u32(1);
-        world.send(link, &[one.into()], 5, t::STATESERVER_OBJECT_SET_LOCATION, place);
-        for (child, parent, ai) in [(one, other, AI), (other, one, AI + 1)] {
-            let told = Payload::new().u32(parent).u64(ai).u64(0);
-            post(world, link, child.into(), t::STATESERVER_OBJECT_CHANGING_AI, told);
-        }
-        for question in 0..20 {
-            let payload = Payload::new().u32(question).u32(BYSTANDER).u16(id::REQUIRED1);
-            world.post(link, &[BYSTANDER.into()], 66, t::STATESERVER_OBJECT_GET_FIELD, payload);
-            world.run_turn();
-            assert_eq!(world.take(answers).len(), 1, "answered in the turn that brought the question");
-            assert!(world.begin_slices(), "they go on");
-        }
-        let end = Payload::new().u32(one);
-        world.send(link, &[one.into()], 5, t::STATESERVER_OBJECT_DELETE_RAM, end);
-        assert_eq!(world.live_objects(), 1, "the bystander");
-        world.assert_consistent();
-    });
-}
