@@ -51,6 +51,11 @@ enum Command {
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
         rounds: Option<u64>,
     },
+    /// Have a daemon admit no more clients, and end when the last one has gone or `drain_deadline_s` is over.
+    ///
+    /// The same as SIGUSR1. Needs the `[admin] token` of the daemon: that of FILE, or, with --admin, the environment
+    /// variable DONET_ADMIN_TOKEN.
+    Drain(Ask),
     /// Print the completions of a shell; for bash: `donetd completions bash > /etc/bash_completion.d/donetd`.
     Completions { shell: Shell },
     /// Print the manual page: `donetd man | man -l -`.
@@ -90,11 +95,16 @@ pub enum Request {
     Ps(Target),
     /// Show a daemon's load again and again.
     Top { target: Target, every: Duration, rounds: Option<u64> },
+    /// Drain a daemon.
+    Drain(Target),
     /// Print a shell's completions.
     Completions(Shell),
     /// Print the manual page.
     Man,
 }
+
+/// Where the token for what changes a daemon is looked for first: a command line can be read by every user.
+const TOKEN_VARIABLE: &str = "DONET_ADMIN_TOKEN";
 
 /// The daemon that is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,6 +128,15 @@ impl Target {
             Target::Address(address) => Ok(address),
         }
     }
+
+    /// The token of the daemon, if there is one to be found.
+    fn token(&self) -> Result<Option<String>, terminal::TerminalError> {
+        match (std::env::var(TOKEN_VARIABLE), self) {
+            (Ok(token), _) => Ok(Some(token)),
+            (Err(_), Target::File(file)) => terminal::token(file),
+            (Err(_), Target::Address(_)) => Ok(None),
+        }
+    }
 }
 
 impl Cli {
@@ -132,6 +151,7 @@ impl Cli {
             (None, Some(Command::Top { ask, every, rounds })) => {
                 Request::Top { target: ask.into(), every: Duration::from_secs(every), rounds }
             }
+            (None, Some(Command::Drain(ask))) => Request::Drain(ask.into()),
             (None, Some(Command::Completions { shell })) => Request::Completions(shell),
             (None, Some(Command::Man)) => Request::Man,
             (None, None) => Request::Run(self.run.file),
@@ -161,6 +181,10 @@ impl Request {
             Request::Dc(tool) => return Ok(tool.run()),
             Request::Ps(target) => terminal::ps(target.address()?)?,
             Request::Top { target, every, rounds } => terminal::top(target.address()?, every, rounds)?,
+            Request::Drain(target) => {
+                let token = target.token()?;
+                terminal::drain(target.address()?, token.as_deref())?;
+            }
             Request::Completions(shell) => {
                 clap_complete::generate(shell, &mut Cli::command(), "donetd", &mut std::io::stdout());
             }
@@ -185,7 +209,8 @@ mod tests {
 
     #[test]
     fn every_form() {
-        let cases: [(&[&str], Request); 9] = [
+        let cases: [(&[&str], Request); 10] = [
+            (&["drain", "x.toml"], Request::Drain(Target::File("x.toml".into()))),
             (&[], Request::Run("daemon.toml".into())),
             (&["x.toml"], Request::Run("x.toml".into())),
             (&["run"], Request::Run("daemon.toml".into())),

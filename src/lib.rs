@@ -8,6 +8,7 @@ pub mod boot;
 pub mod cli;
 pub mod client_agent;
 pub mod config;
+pub mod control;
 pub mod daemon;
 pub mod database_server;
 pub mod database_state_server;

@@ -102,6 +102,10 @@ reasons! {
     BadDcHash => "bad_dc_hash", Some(125);
     /// A value outside what the contract allows.
     FieldConstraint => "field_constraint", Some(127);
+    /// It came while the daemon was being drained (154: shutdown for maintenance).
+    Draining => "draining", Some(154);
+    /// It was still here at the deadline of a drain.
+    Drained => "drained", Some(154);
     /// A session object is gone.
     SessionObjectDeleted => "session_object_deleted", Some(153);
     /// No heartbeat in time.

@@ -367,7 +367,11 @@ impl Daemon {
         Ok(self.child.try_wait()?.is_none())
     }
 
-    fn signal(&self, signal: Signal) -> Result<(), Failure> {
+    /// Sends it a signal.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn signal(&self, signal: Signal) -> Result<(), Failure> {
         let pid = Pid::from_child(&self.child);
         kill_process(pid, signal).map_err(|error| Failure::new(format!("cannot signal the daemon: {error}")))
     }

@@ -6,6 +6,7 @@
 use super::inspect::{Answer, ExecutorFigures, Inspector, Question};
 use super::prometheus::{self, Text};
 use crate::config;
+use crate::control::{Control, Phase};
 use crate::wire::{Channel, Doid, Zone};
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -19,7 +20,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::net::TcpListener;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, oneshot};
 
@@ -55,15 +55,14 @@ pub struct Identity {
 pub struct AdminServer {
     stop: oneshot::Sender<()>,
     thread: std::thread::JoinHandle<()>,
-    ready: Arc<AtomicBool>,
 }
 
 struct Shared {
     identity: Identity,
     inspector: Inspector,
+    control: Arc<Control>,
     token: Option<String>,
     started: Instant,
-    ready: Arc<AtomicBool>,
 }
 
 impl AdminServer {
@@ -76,6 +75,7 @@ impl AdminServer {
         settings: &config::Admin,
         identity: Identity,
         inspector: Inspector,
+        control: Arc<Control>,
     ) -> Result<Self, AdminError> {
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(AdminError::Runtime)?;
@@ -84,9 +84,8 @@ impl AdminServer {
             listener.set_nonblocking(true).map_err(AdminError::Runtime)?;
             tokio::net::TcpListener::from_std(listener).map_err(AdminError::Runtime)?
         };
-        let ready = Arc::new(AtomicBool::new(true));
         let token = settings.token.clone();
-        let shared = Shared { identity, inspector, token, started: Instant::now(), ready: ready.clone() };
+        let shared = Shared { identity, inspector, control, token, started: Instant::now() };
         let router = router(Arc::new(shared));
         let (stop, stopped) = oneshot::channel();
         let thread = std::thread::Builder::new()
@@ -100,12 +99,7 @@ impl AdminServer {
                 });
             })
             .map_err(AdminError::Thread)?;
-        Ok(Self { stop, thread, ready })
-    }
-
-    /// `/readyz` says no from now on: nothing new should be sent here.
-    pub fn not_ready(&self) {
-        self.ready.store(false, Ordering::Relaxed);
+        Ok(Self { stop, thread })
     }
 
     /// Ends it; requests at hand are cut off.
@@ -155,6 +149,7 @@ fn router(shared: Arc<Shared>) -> Router {
         .route("/api/objects/{doid}", get(object))
         .route("/api/objects/{doid}/children", get(children))
         .route("/api/parents", get(parents))
+        .route("/api/drain", post(drain))
         .with_state(shared)
 }
 
@@ -195,6 +190,8 @@ async fn metrics(State(shared): State<Arc<Shared>>) -> impl IntoResponse {
     text.single("donet_executors", "gauge", "Executors of this daemon.", shared.inspector.shards());
     let help = "Executors that did not answer within two seconds; their figures are missing here.";
     text.single("donet_executors_silent", "gauge", help, silent);
+    let help = "1 while new clients are admitted, 0 while the daemon is drained or ends.";
+    text.single("donet_ready", "gauge", help, u8::from(shared.unready().is_none()));
     process(&mut text);
     text.executors(&executors);
     ([(header::CONTENT_TYPE, prometheus::CONTENT_TYPE)], text.finish())
@@ -234,8 +231,8 @@ async fn health(State(shared): State<Arc<Shared>>) -> Response {
 
 /// 200 while new clients and links are welcome.
 async fn readiness(State(shared): State<Arc<Shared>>) -> Response {
-    if !shared.ready.load(Ordering::Relaxed) {
-        return (StatusCode::SERVICE_UNAVAILABLE, "the daemon is ending\n").into_response();
+    if let Some(why) = shared.unready() {
+        return (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")).into_response();
     }
     health(State(shared)).await
 }
@@ -263,6 +260,7 @@ async fn overview(State(shared): State<Arc<Shared>>) -> Json<serde_json::Value> 
         "ring_batches_limit": donet_shards::mesh::RING_BATCHES,
         "may_change": shared.token.is_some(),
         "silent": silent,
+        "phase": shared.unready().unwrap_or("serving"),
         "executors": executors,
     }))
 }
@@ -375,7 +373,31 @@ async fn eject(
     if ejected { Json(json!({ "ejected": session })).into_response() } else { missing("no session has this channel") }
 }
 
+/// Drains the daemon (`[admin] drain_deadline_s`).
+async fn drain(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {
+    if let Err(refusal) = shared.authorize(&headers) {
+        tracing::warn!("admin: a drain was refused: no token, or a wrong one");
+        return refusal.into_response();
+    }
+    match shared.control.drain() {
+        Ok(status) => {
+            tracing::info!(audit = true, was_draining = status.was_draining, "admin: drain");
+            (StatusCode::ACCEPTED, Json(status)).into_response()
+        }
+        Err(error) => (StatusCode::CONFLICT, Json(json!({ "error": error.to_string() }))).into_response(),
+    }
+}
+
 impl Shared {
+    /// Why new clients are not welcome, if they are not.
+    fn unready(&self) -> Option<&'static str> {
+        match self.control.phase() {
+            Phase::Serving => None,
+            Phase::Draining { .. } => Some("draining"),
+            Phase::Ending => Some("ending"),
+        }
+    }
+
     /// Whether the request carries the token: `Authorization: Bearer …`.
     fn authorize(&self, headers: &HeaderMap) -> Result<(), impl IntoResponse + use<>> {
         let given = headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes).and_then(|value| {

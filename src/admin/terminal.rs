@@ -41,15 +41,50 @@ pub fn address(file: &Path) -> Result<SocketAddr, TerminalError> {
     Ok(address)
 }
 
+/// The token of a configuration file.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn token(file: &Path) -> Result<Option<String>, TerminalError> {
+    Ok(config::load(file).map_err(|error| TerminalError(error.to_string()))?.admin.token)
+}
+
+fn no_answer(address: SocketAddr, error: &dyn std::fmt::Display) -> TerminalError {
+    TerminalError(format!("no answer from the admin endpoint at {address}: {error}. Does the daemon run?"))
+}
+
+/// Asks for a change. The daemon's answer, whether it does it or not.
+fn change(address: SocketAddr, path: &str, token: Option<&str>) -> Result<Value, TerminalError> {
+    let mut request = minreq::post(format!("http://{address}{path}")).with_timeout(ANSWER_DEADLINE_S);
+    if let Some(token) = token {
+        request = request.with_header("Authorization", format!("Bearer {token}"));
+    }
+    let response = request.send().map_err(|error| no_answer(address, &error))?;
+    let answer: Value = serde_json::from_slice(response.as_bytes()).map_err(|error| no_answer(address, &error))?;
+    match response.status_code {
+        200..=299 => Ok(answer),
+        _ => Err(TerminalError(printable(answer["error"].as_str().unwrap_or("refused, without a reason")))),
+    }
+}
+
+/// Drains a daemon, and says what follows.
+///
+/// # Errors
+/// When the daemon does not answer, or refuses.
+pub fn drain(address: SocketAddr, token: Option<&str>) -> Result<(), TerminalError> {
+    let status = change(address, "/api/drain", token)?;
+    let begun = if status["was_draining"] == true { "had begun" } else { "begins" };
+    let left = duration(number(&status, "seconds_left"));
+    println!("the drain {begun}: no new clients; those that are left in {left} will be ejected");
+    Ok(())
+}
+
 fn ask(address: SocketAddr, path: &str) -> Result<Value, TerminalError> {
-    let failed = |error: &dyn std::fmt::Display| {
-        TerminalError(format!("no answer from the admin endpoint at {address}: {error}. Does the daemon run?"))
-    };
     let response = minreq::get(format!("http://{address}{path}"))
         .with_timeout(ANSWER_DEADLINE_S)
         .send()
-        .map_err(|error| failed(&error))?;
-    serde_json::from_slice(response.as_bytes()).map_err(|error| failed(&error))
+        .map_err(|error| no_answer(address, &error))?;
+    serde_json::from_slice(response.as_bytes()).map_err(|error| no_answer(address, &error))
 }
 
 /// Prints what runs, once.
@@ -123,6 +158,9 @@ fn summary(overview: &Value) -> String {
         total(overview, "subscribed_channels"),
     );
     let silent = number(overview, "silent");
+    if let Some(phase) = overview["phase"].as_str().filter(|phase| *phase != "serving") {
+        let _ = writeln!(out, "{phase}: no new clients are admitted");
+    }
     if silent > 0 {
         let _ = writeln!(out, "{silent} executors did not answer within two seconds");
     }

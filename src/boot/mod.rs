@@ -11,6 +11,7 @@ mod surroundings;
 
 use crate::admin::{AdminServer, Identity, Inspector};
 use crate::config::{self, Config};
+use crate::control::{Control, Phase};
 use crate::daemon::{Daemon, External, LINK_ACCEPTOR, LINK_LISTENER, Shared, client_listener};
 use crate::database_server::{Engine, EngineHandle};
 use crate::event_logger::EventLoggerServer;
@@ -20,7 +21,7 @@ use banner::Banner;
 pub use database::{OneDatabase, one_database};
 use donet_shards::runtime::{Executors, Injector, Placed, start as start_executors};
 use donet_shards::{ListenerId, ShardId};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
@@ -103,17 +104,27 @@ pub fn run(file: &Path) -> Result<(), BootError> {
         move || Daemon::new(shared, shard, shards)
     })
     .map_err(refuse)?;
+    let control = {
+        let injector = executors.injector().clone();
+        Control::new(config.clone(), shards, move |shard, external| injector.send(shard, external))
+    };
     let admin = admin
         .map(|listener| {
             let injector = executors.injector().clone();
             let inspector = Inspector::new(shards, move |shard, inspection| {
                 injector.send(shard, External::Inspect(inspection));
             });
-            AdminServer::start(listener, &config.admin, identity(&config, contract.contract.hash()), inspector)
+            AdminServer::start(
+                listener,
+                &config.admin,
+                identity(&config, contract.contract.hash()),
+                inspector,
+                control.clone(),
+            )
         })
         .transpose()
         .map_err(refuse)?;
-    let stop = serve_signals(config, executors.injector().clone(), shards)?;
+    let stop = serve_signals(config, control, executors.injector().clone(), shards)?;
     print!("{banner}");
 
     let badly = wait(executors, shards);
@@ -272,13 +283,15 @@ impl NoSink {
     }
 }
 
-/// SIGTERM and SIGINT end the daemon in order; a second one ends it at once. SIGHUP takes over anew what can be.
+/// SIGTERM and SIGINT end the daemon in order; a second one ends it at once. With a `drain_deadline_s`, SIGTERM drains it
+/// first, and the second one ends it without waiting for clients. SIGUSR1 drains it. SIGHUP takes over anew what can be.
 fn serve_signals(
     config: Arc<Config>,
+    control: Arc<Control>,
     injector: Injector<External>,
     shards: usize,
 ) -> Result<signal_hook::iterator::Handle, BootError> {
-    let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT, SIGHUP])
+    let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1])
         .map_err(|error| BootError(format!("signals cannot be watched: {error}")))?;
     let handle = signals.handle();
     std::thread::Builder::new()
@@ -286,19 +299,32 @@ fn serve_signals(
         .spawn(move || {
             let mut asked: Option<Instant> = None;
             for signal in signals.forever() {
-                if signal == SIGHUP {
-                    take_over_anew(&config, &injector, shards);
-                    continue;
-                }
-                match asked {
-                    None => {
-                        asked = Some(Instant::now());
-                        tracing::info!("ending: a second signal ends at once");
-                        stop_all(&injector, shards);
+                match signal {
+                    SIGHUP => {
+                        take_over_anew(&config, &injector, shards);
+                        continue;
+                    }
+                    SIGUSR1 => {
+                        drain(&control);
+                        continue;
                     }
                     // `timeout` and some supervisors signal the process and its group: that is one request.
-                    Some(first) if first.elapsed() < SAME_REQUEST => {}
-                    Some(_) => {
+                    _ if asked.is_some_and(|asked: Instant| asked.elapsed() < SAME_REQUEST) => continue,
+                    _ => asked = Some(Instant::now()),
+                }
+                match control.phase() {
+                    Phase::Serving if signal == SIGTERM && control.config().admin.drain_deadline.is_some() => {
+                        drain(&control);
+                    }
+                    Phase::Serving => {
+                        tracing::info!("ending: a second signal ends at once");
+                        control.end();
+                    }
+                    Phase::Draining { .. } => {
+                        tracing::info!("ending without waiting for clients any longer: the next signal ends at once");
+                        control.end();
+                    }
+                    Phase::Ending => {
                         tracing::warn!("ended at once by a second signal");
                         std::process::exit(128 + signal);
                     }
@@ -307,6 +333,12 @@ fn serve_signals(
         })
         .map_err(|error| BootError(format!("no thread for signals: {error}")))?;
     Ok(handle)
+}
+
+fn drain(control: &Arc<Control>) {
+    if let Err(error) = control.drain() {
+        tracing::warn!(%error, "no drain");
+    }
 }
 
 /// All or nothing: what cannot be loaded leaves everything as it was, and says so.

@@ -125,6 +125,10 @@ pub struct ClientAgents {
     /// Boxed, so that a growing table moves pointers and not sessions.
     sessions: HashMap<Channel, Box<Session>>,
     connections: HashMap<ConnectionId, Channel>,
+    /// Clients whose channel is from a pool of this executor, those whose session has not begun yet among them.
+    admitted: u64,
+    /// Nobody is admitted any more.
+    is_draining: bool,
     /// Messages of unknown types: a few lines a second, whatever arrives.
     unknown: RefusalLog,
 }
@@ -149,6 +153,8 @@ impl ClientAgents {
             admissions: HashMap::new(),
             sessions: HashMap::new(),
             connections: HashMap::new(),
+            admitted: 0,
+            is_draining: false,
             unknown: RefusalLog::default(),
         };
         for (index, config) in (0..=u8::MAX).zip(agents) {
@@ -188,6 +194,9 @@ impl ClientAgents {
 
     /// A client was accepted, on the pool's executor: gives it the next channel, or turns it away.
     pub fn on_accepted(&mut self, agent: u8, socket: Socket, out: &mut Outbox) {
+        if self.is_draining {
+            return self.refuse(agent, socket, Reason::Draining, "the server is going down for maintenance", out);
+        }
         // Behind a proxy the address is not known yet.
         let is_proxied = self.shared.agents[usize::from(agent)].config.haproxy;
         let address = (!is_proxied).then(|| socket.peer.ip());
@@ -208,6 +217,7 @@ impl ClientAgents {
         match self.pools.get_mut(&pool).and_then(|pool| pool.allocate(out.now_us)) {
             Some(channel) => {
                 admission.begin(channel, address);
+                self.admitted += 1;
                 out.push(Action::AdoptClient { agent, channel, socket });
             }
             None => {
@@ -218,11 +228,12 @@ impl ClientAgents {
 
     fn refuse(&self, agent: u8, socket: Socket, reason: Reason, text: &str, out: &mut Outbox) {
         tracing::debug!(agent, peer = %socket.peer, reason = reason.name(), "client refused");
-        let eject = Encoder::client(t::CLIENT_EJECT).u16(1).blob(text.as_bytes());
+        let code = reason.eject_code().expect("clients are refused for reasons that have a code");
+        let eject = Encoder::client(t::CLIENT_EJECT).u16(code).blob(text.as_bytes());
         let frame = eject.finish().expect("a short text fits a frame");
         // It has no channel: no session of its own.
         let event = Event::new("client-ejected", "Client:0".to_owned());
-        out.push(Action::Event(event.with("reason_code", "1").with("reason_msg", text)));
+        out.push(Action::Event(event.with("reason_code", code.to_string()).with("reason_msg", text)));
         let close = Close::Linger { us: self.shared.agents[usize::from(agent)].eject_linger_us };
         out.metrics.count_closed(reason);
         out.push(Action::RefuseClient { agent, socket, frame, close, reason });
@@ -279,6 +290,27 @@ impl ClientAgents {
         if let Some(&channel) = self.connections.get(&connection) {
             self.end(channel, End::Lost(cause), out);
         }
+    }
+
+    /// From now on nobody is admitted; those who come are told so.
+    pub fn drain(&mut self) {
+        self.is_draining = true;
+    }
+
+    /// Clients that this executor has admitted, wherever they are served, and that have not gone yet.
+    pub fn admitted(&self) -> u64 {
+        self.admitted
+    }
+
+    /// Ejects up to so many of the sessions of this executor at the deadline of a drain. Whether some are left.
+    pub fn eject_drained(&mut self, count: usize, out: &mut Outbox) -> bool {
+        let channels: Vec<Channel> = self.sessions.keys().copied().take(count).collect();
+        for channel in channels {
+            self.run(channel, out, |_, _, _| {
+                Err(End::eject(Reason::Drained, "the server is going down for maintenance"))
+            });
+        }
+        !self.sessions.is_empty()
     }
 
     /// A datagram for these sessions, each once. What is sent on to clients is encoded once for all of them.
@@ -354,6 +386,7 @@ impl ClientAgents {
                 if let Some(admission) = self.admissions.get_mut(&agent) {
                     admission.end(channel);
                 }
+                self.admitted = self.admitted.saturating_sub(1);
                 let pool = self.pool_of(agent);
                 match self.pools.get_mut(&pool) {
                     Some(pool) => pool.release(channel, out.now_us),

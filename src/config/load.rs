@@ -6,7 +6,7 @@
 
 use super::diagnostic::Faults;
 use super::references::{Claims, Purpose};
-use super::services::{self, Context, EVENT_LOGGER_PORT, is_number};
+use super::services::{self, Context, EVENT_LOGGER_PORT};
 use super::table::{Table, Use};
 use super::values::parse_cpus;
 use super::*;
@@ -267,11 +267,10 @@ fn shards(table: Option<Table<'_>>) -> Option<Shards> {
 }
 
 fn admin(table: Option<Table<'_>>) -> Option<Admin> {
-    const DRAIN_DEADLINE_S: u64 = 300;
     const ADMIN_PORT: u16 = 7190;
     /// Guessing must take longer than anybody has.
     const TOKEN_BYTES_MIN: usize = 16;
-    let (mut bind, mut token) = (None, None);
+    let (mut bind, mut token, mut drain_deadline) = (None, None, None);
     if let Some(mut table) = table {
         bind = table.address("bind", ADMIN_PORT, Use::Listen).map(Spanned::into_inner);
         // As dev.toml shows it: none.
@@ -284,11 +283,12 @@ fn admin(table: Option<Table<'_>>) -> Option<Admin> {
                 format!("expected at least {TOKEN_BYTES_MIN} characters, drawn at random"),
             );
         }
-        table.unavailable("drain_deadline_s", "draining", |value| is_number(value, DRAIN_DEADLINE_S));
+        let seconds = table.integer("drain_deadline_s", 1..=super::table::WEEK_MS / 1000).map(Spanned::into_inner);
+        drain_deadline = seconds.map(Duration::from_secs);
         table.finish();
     }
     let token = token.map(|token| token.into_inner().to_owned());
-    Some(Admin { bind, token, drain_deadline: Duration::from_secs(DRAIN_DEADLINE_S) })
+    Some(Admin { bind, token, drain_deadline })
 }
 
 fn uberdogs(tables: Vec<Table<'_>>, claims: &mut Claims) -> Option<Vec<Uberdog>> {

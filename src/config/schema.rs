@@ -73,7 +73,14 @@ pub enum ShardCount {
 pub struct Admin {
     pub bind: Option<SocketAddr>,
     pub token: Option<String>,
-    pub drain_deadline: Duration,
+    /// How long a drain waits for the clients to go by themselves; without it [`Admin::DRAIN_DEADLINE`], and SIGTERM ends
+    /// the daemon without a drain.
+    pub drain_deadline: Option<Duration>,
+}
+
+impl Admin {
+    /// Of a drain that somebody asks for where the file says nothing.
+    pub const DRAIN_DEADLINE: Duration = Duration::from_secs(300);
 }
 
 /// An object that exists by configuration (`protocol-md-ca-el.md` §3.7).

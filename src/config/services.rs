@@ -301,7 +301,3 @@ pub(super) fn event_logger(mut table: Table<'_>, context: &mut Context<'_>) -> O
         rotate_interval: rotate_interval.flatten(),
     })
 }
-
-pub(super) fn is_number(value: &DeValue<'_>, number: u64) -> bool {
-    value.as_integer().is_some_and(|value| u64::from_str_radix(value.as_str(), value.radix()) == Ok(number))
-}

@@ -305,18 +305,6 @@ impl<'t> Table<'t> {
         if above.is_empty() { format!("[{key}]") } else { format!("[{above}.{key}]") }
     }
 
-    /// A key of a later version: refused unless it asks for what this version does anyway.
-    pub fn unavailable(&mut self, key: &'static str, what: &str, is_default: impl Fn(&DeValue<'_>) -> bool) {
-        let Some(value) = self.value(key) else { return };
-        if !is_default(value.get_ref()) {
-            self.faults.push(
-                value.span(),
-                format!("not available in this version: `{key}` in {} ({what})", self.name),
-                "leave this key out",
-            );
-        }
-    }
-
     /// A table of a later version: refused unless it is empty.
     pub fn unavailable_table(&mut self, key: &'static str, what: &str) {
         let Some(value) = self.value(key) else { return };

@@ -67,7 +67,16 @@ fn the_defaults_that_dev_toml_shows_are_the_defaults() {
         let key = line.strip_prefix('#').and_then(|rest| rest.split_once(" = ")).map(|(key, _)| key);
         let is_key = key.is_some_and(|key| key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'));
         // Without a default, or with an example instead of one.
-        let example = ["id", "cpus", "dc_file_hash", "interest_zones_allow", "log_format", "upstream", "token"];
+        let example = [
+            "id",
+            "cpus",
+            "dc_file_hash",
+            "interest_zones_allow",
+            "log_format",
+            "upstream",
+            "token",
+            "drain_deadline_s",
+        ];
         if is_key && !example.contains(&key.unwrap_or_default()) {
             uncommented.push_str(&line[1..]);
             count += 1;
@@ -521,8 +530,19 @@ fn what_later_versions_bring_is_refused_and_its_defaults_are_not() {
         assert!(faults[0].0.starts_with(fault), "{faults:?}");
     }
     accepted(&format!(
-        "{STATE_SERVER}[admin]\ndrain_deadline_s = 300\n[services.message_director]\nupstream_reconnect = false\n"
+        "{STATE_SERVER}[services.message_director]\nupstream_reconnect = false\n[services.message_director.tls]\n"
     ));
+}
+
+#[test]
+fn a_drain_deadline_is_a_number_of_seconds_and_none_is_no_drain_on_sigterm() {
+    let deadline = |line: &str| accepted(&format!("{STATE_SERVER}[admin]\n{line}\n")).admin.drain_deadline;
+    assert_eq!(deadline(""), None);
+    assert_eq!(deadline("drain_deadline_s = 300"), Some(std::time::Duration::from_secs(300)));
+    for wrong in ["0", "604801", "\"5m\"", "-1"] {
+        let faults = refused(&format!("{STATE_SERVER}[admin]\ndrain_deadline_s = {wrong}\n"));
+        assert!(faults[0].0.contains("`drain_deadline_s` in [admin]"), "{faults:?}");
+    }
 }
 
 #[cfg(feature = "sql")]

@@ -8,6 +8,7 @@ use crate::outbox::{Participant, RoleMessage, RoleTimer};
 use crate::reload::Reloadable;
 use crate::wire::{Channel, Datagram, Run};
 use donet_shards::{ConnectionId, Socket};
+use std::sync::mpsc::Sender;
 
 /// A message between executors, the sender's own included.
 #[derive(Debug)]
@@ -70,6 +71,12 @@ pub enum External {
         server: u8,
         completion: DatabaseCompletion,
     },
+    /// Admit no more clients, and say so once when those admitted have gone.
+    Drain {
+        drained: Sender<()>,
+    },
+    /// Eject the clients of this executor that are left.
+    EjectDrained,
     /// What was loaded anew.
     Reload(Reloadable),
     /// The admin endpoint asks.

@@ -6,6 +6,7 @@
 mod actions;
 mod back_pressure;
 mod deliver;
+mod drain;
 mod inspection;
 mod links;
 mod message;
@@ -86,6 +87,7 @@ pub struct Daemon {
     transports: Transports,
     has_upstream: bool,
     is_ending: bool,
+    drain: drain::Drain,
     /// On the executor that owns the link.
     upstream: Option<Upstream>,
     back_pressure: BackPressure,
@@ -116,6 +118,7 @@ impl Daemon {
         Self {
             has_upstream,
             is_ending: false,
+            drain: drain::Drain::default(),
             upstream: director
                 .filter(|_| shard == UPSTREAM_HOME)
                 .and_then(|director| Upstream::new(director, links.options())),
@@ -163,6 +166,10 @@ impl Daemon {
     }
 
     fn adopt_client(&mut self, agent: u8, channel: Channel, socket: Socket, turn: &mut Turn<Self>) {
+        if self.drain.is_over() {
+            self.turn_away(agent, channel, turn);
+            return;
+        }
         let (peer, local) = (socket.peer, socket.local);
         let options = self.client_agents.connection_options(agent);
         if !self.transports.is_plain(agent) {
@@ -194,7 +201,10 @@ impl Daemon {
     fn on_role_message(&mut self, from: ShardId, message: RoleMessage, turn: &mut Turn<Self>) {
         match message {
             RoleMessage::StateServer(message) => self.state_server.on_message(from, message, &mut self.outbox),
-            RoleMessage::ClientAgent(message) => self.client_agents.on_message(from, message, &mut self.outbox),
+            RoleMessage::ClientAgent(message) => {
+                self.client_agents.on_message(from, message, &mut self.outbox);
+                self.drain.report(&self.client_agents);
+            }
         }
         self.carry_out(turn);
     }
@@ -203,6 +213,7 @@ impl Daemon {
         match timer {
             RoleTimer::StateServerSlice => self.slice_is_due(turn),
             RoleTimer::StateServerAiChanges => self.state_server.on_ai_period(&mut self.outbox),
+            RoleTimer::EjectDrained => self.eject_drained(turn),
             RoleTimer::Handshake(connection) => self.handshake_timeout(connection, turn),
             RoleTimer::Client(timer) => self.client_agents.on_timer(timer, &mut self.outbox),
             RoleTimer::Dbss(timer) => {
@@ -256,6 +267,8 @@ impl Daemon {
                 }
                 self.carry_out(turn);
             }
+            External::Drain { drained } => self.begin_drain(drained),
+            External::EjectDrained => self.end_drain(turn),
             External::Reload(reloadable) => self.transports.reload(&reloadable),
             External::Inspect(inspection) => self.inspect(inspection, turn),
             // Whoever waits for the executors tells all of them when the first has ended, these for the second time.

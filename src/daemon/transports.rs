@@ -284,6 +284,16 @@ impl Daemon {
         }
     }
 
+    /// Ends every connection whose layers are not up yet.
+    pub(super) fn abandon_handshakes(&mut self, reason: Reason, turn: &mut Turn<Self>) {
+        let open = self.transports.open.iter();
+        let opening: Vec<_> =
+            open.filter(|(_, wrapped)| wrapped.opening.is_some()).map(|(&connection, _)| connection).collect();
+        for connection in opening {
+            self.end_wrapped(connection, reason, Close::Now, turn);
+        }
+    }
+
     /// A connection that never had a session.
     fn abandon(&mut self, agent: u8, then: &Then, reason: Reason, turn: &mut Turn<Self>) {
         self.outbox.metrics.count_closed(reason);

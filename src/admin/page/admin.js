@@ -72,7 +72,7 @@ function showExecutors(overview) {
     made.children[1].style.backgroundSize = `${busy}% 100%`;
     return made;
   }));
-  trouble(overview.silent ? `${overview.silent} executors did not answer within two seconds.` : "");
+  trouble(overview.phase !== "serving" ? `The daemon is ${overview.phase}: no new clients are admitted.` : overview.silent ? `${overview.silent} executors did not answer within two seconds.` : "");
   before = overview;
 }
 
