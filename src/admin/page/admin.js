@@ -100,6 +100,9 @@ async function showSession(channel) {
     item.append(objectLink(doid));
     return item;
   }));
+  for (const list of [byId("session-interests"), byId("session-owned")]) {
+    if (!list.children.length) list.append(element("li", "none"));
+  }
   byId("eject").hidden = !overview.may_change;
   byId("eject").dataset.channel = session.channel;
   byId("eject-result").textContent = "";
