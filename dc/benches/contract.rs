@@ -4,7 +4,7 @@
 //! of many runs, for a machine that others use too.
 
 use criterion::{Criterion, Throughput, criterion_group};
-use donet_dc::{Contract, Field, Options, Source, TextPolicy};
+use donet_dc::{Contract, Declarations, Field, Options, Source, TextPolicy};
 use std::fmt::Write;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -37,14 +37,29 @@ fn contract_text() -> String {
     text
 }
 
+/// Text into a contract, but for its hash.
+fn parse(sources: &[Source]) -> Contract {
+    declarations(sources).into_contract(0)
+}
+
+fn declarations(sources: &[Source]) -> Declarations {
+    Declarations::parse(black_box(sources), &Options::default()).expect("the generated text is good")
+}
+
+fn parse_and_hash(sources: &[Source]) -> Contract {
+    Contract::parse(black_box(sources), &Options::default()).expect("the generated text is good")
+}
+
+/// What is made is dropped after the clock has stopped (`iter_with_large_drop`): whoever reads a contract keeps it.
 fn parsing(criterion: &mut Criterion) {
     let text = contract_text();
     let sources = [Source::new("bench.dc", text.as_str())];
-    let mut group = criterion.benchmark_group("contract");
+    let declarations = declarations(&sources);
+    let mut group = criterion.benchmark_group("contract_4000_lines");
     group.throughput(Throughput::Bytes(text.len() as u64));
-    group.bench_function("parse_and_hash_4000_lines", |bench| {
-        bench.iter(|| Contract::parse(black_box(&sources), &Options::default()).map(|contract| contract.hash()).ok());
-    });
+    group.bench_function("parse", |bench| bench.iter_with_large_drop(|| parse(&sources)));
+    group.bench_function("hash", |bench| bench.iter(|| black_box(&declarations).hash()));
+    group.bench_function("parse_and_hash", |bench| bench.iter_with_large_drop(|| parse_and_hash(&sources)));
     group.finish();
 }
 
@@ -90,28 +105,57 @@ fn validating(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// One validation, whose instructions callgrind counts: `--toggle-collect='*validate_once*'` and `-- --once NAME`.
+/// Does one thing once, whose instructions callgrind counts: `--toggle-collect='*once_NAME*'` and `-- --once NAME`, for
+/// `parse`, `hash` and, as `once_validate`, the validations by their names.
+fn once(wanted: &str) {
+    let text = contract_text();
+    let sources = [Source::new("bench.dc", text.as_str())];
+    match wanted {
+        "parse" => drop(once_parse(&sources)),
+        "hash" => {
+            let declarations = declarations(&sources);
+            // The first makes the table of primes.
+            assert_eq!(declarations.hash(), once_hash(&declarations));
+        }
+        _ => values(|name, field, bytes| assert!(name != wanted || once_validate(field, bytes))),
+    }
+}
+
 #[inline(never)]
-fn validate_once(field: &Field, bytes: &[u8]) -> bool {
+fn once_parse(sources: &[Source]) -> Contract {
+    parse(sources)
+}
+
+#[inline(never)]
+fn once_hash(declarations: &Declarations) -> u32 {
+    declarations.hash()
+}
+
+#[inline(never)]
+fn once_validate(field: &Field, bytes: &[u8]) -> bool {
     field.validate(bytes, TextPolicy::Utf8).is_ok()
 }
 
 /// The least time of many runs: what the machine can do when nobody else wants it. Beside parsing, a loop that does
 /// nothing but mix every byte of the same text into a number, so that runs on different machines can be compared.
 fn least_times() {
+    const RUNS: usize = 1_000;
     let text = contract_text();
     let sources = [Source::new("bench.dc", text.as_str())];
-    let parse = || {
-        black_box(Contract::parse(black_box(&sources), &Options::default()).is_ok());
-    };
+    let declarations = declarations(&sources);
     let mix = || {
         let bytes = black_box(text.as_bytes()).iter();
-        black_box(bytes.fold(0u64, |mixed, byte| (mixed ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3)));
+        bytes.fold(0u64, |mixed, byte| (mixed ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3))
     };
-    for (name, time) in [("parse, hash and drop", least(1_000, &parse)), ("mix every byte", least(1_000, &mix))] {
+    let tell = |name: &str, time: Duration| {
         let speed = text.len() as f64 / time.as_secs_f64() / 1e6;
         println!("{name}: {} bytes in {time:?}, {speed:.1} MB/s", text.len());
-    }
+    };
+    tell("parse", least(RUNS, &|| parse(&sources)));
+    tell("hash", least(RUNS, &|| declarations.hash()));
+    tell("parse and hash", least(RUNS, &|| parse_and_hash(&sources)));
+    tell("parse, hash and drop", least(RUNS, &|| drop(parse_and_hash(&sources))));
+    tell("mix every byte", least(RUNS, &mix));
     values(|name, field, bytes| {
         const CALLS: u32 = 1_000;
         let calls = || {
@@ -124,11 +168,14 @@ fn least_times() {
     });
 }
 
-fn least(runs: usize, work: &dyn Fn()) -> Duration {
+/// Of so many runs; what is made is dropped after the clock has stopped.
+fn least<T>(runs: usize, work: &dyn Fn() -> T) -> Duration {
     let time = || {
         let start = Instant::now();
-        work();
-        start.elapsed()
+        let made = black_box(work());
+        let time = start.elapsed();
+        drop(made);
+        time
     };
     (0..runs).map(|_| time()).min().expect("more than none")
 }
@@ -141,11 +188,7 @@ fn main() {
     }
     if let Some(at) = std::env::args().position(|argument| argument == "--once") {
         let wanted = std::env::args().nth(at + 1);
-        return values(|name, field, bytes| {
-            if wanted.as_deref() == Some(name) {
-                assert!(validate_once(field, bytes));
-            }
-        });
+        return once(&wanted.expect("--once takes a name"));
     }
     benches();
     Criterion::default().configure_from_args().final_summary();

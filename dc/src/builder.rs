@@ -5,11 +5,12 @@
 
 use crate::contract::Options;
 use crate::keywords::Keywords;
-use crate::names::Symbol;
+use crate::names::{Symbol, SymbolSet};
 use crate::number_hasher::{NumberMap, NumberSet};
 use crate::source::Span;
 use crate::stretch::Stretch;
 use crate::types::{Packed, Parameter, RecordType, Shape, TypeId, Types};
+use smallvec::SmallVec;
 
 /// What a field is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -67,18 +68,25 @@ impl FieldEntry {
     }
 }
 
+/// Most classes have one base.
+pub(crate) type Bases = SmallVec<[u32; 2]>;
+
 pub(crate) struct ClassEntry {
     /// Empty for a class without a name.
     pub name: Symbol,
     pub is_struct: bool,
-    pub bases: Vec<u32>,
-    /// Not the constructor.
-    pub own: Vec<u32>,
+    pub bases: Bases,
+    /// Where its own fields begin in [`Builder::open`] while its body is open.
+    opened: u32,
+    /// In [`Builder::lists`], as the next; both are known when the class is closed. Not the constructor.
+    pub own: Stretch,
+    /// In packing order.
+    pub inherited: Stretch,
     pub constructor: Option<u32>,
-    /// In packing order; known when the class is closed.
-    pub inherited: Vec<u32>,
     /// Place in the class list, if it has one and is no struct.
     pub number: Option<u16>,
+    /// Numbers of the class and all that it derives from, ascending, in [`Builder::ancestors`].
+    pub ancestors: Stretch,
     pub ty: Option<TypeId>,
     pub span: Span,
 }
@@ -109,6 +117,11 @@ pub(crate) struct Builder {
     pub types: Types,
     pub classes: Vec<ClassEntry>,
     pub fields: Vec<FieldEntry>,
+    /// Lists of fields: what classes declare and inherit.
+    pub lists: Vec<u32>,
+    /// What the classes around the current token have declared so far, the innermost last.
+    open: Vec<u32>,
+    pub ancestors: Vec<u16>,
     /// Fields that molecules are made of.
     pub parts: Vec<u32>,
     /// The field of each name that was declared last. No constructors.
@@ -120,7 +133,7 @@ pub(crate) struct Builder {
     pub unnamed_typedef: Option<Span>,
     pub typedef_names: Vec<Symbol>,
     /// Declared, historical ones too.
-    pub declared_keywords: NumberSet<Symbol>,
+    pub declared_keywords: SymbolSet,
     /// Declared or used, in order of first mention.
     pub known_keywords: Vec<Symbol>,
     /// Historical keywords that are among them, as bits.
@@ -160,6 +173,9 @@ impl Builder {
             types: Types::new(capacity),
             classes: Vec::with_capacity(capacity / 8),
             fields: Vec::with_capacity(capacity),
+            lists: Vec::with_capacity(2 * capacity),
+            open: Vec::new(),
+            ancestors: Vec::new(),
             parts: Vec::new(),
             newest: Vec::with_capacity(capacity),
             class_list: Vec::with_capacity(capacity / 8),
@@ -167,7 +183,7 @@ impl Builder {
             typedefs: NumberMap::default(),
             unnamed_typedef: None,
             typedef_names: Vec::new(),
-            declared_keywords: NumberSet::default(),
+            declared_keywords: SymbolSet::default(),
             known_keywords: Vec::new(),
             known_historical: 0,
             keyword_lists: Vec::new(),
@@ -194,7 +210,36 @@ impl Builder {
             return Some(self.numbers_used - 1);
         }
         let inherited: usize = entry.bases.iter().map(|base| self.classes[*base as usize].inherited.len()).sum();
-        Some(inherited + entry.own.len())
+        Some(inherited + self.own_so_far(class).len())
+    }
+
+    /// Begins a class; its body is the innermost one until it is closed or abandoned.
+    pub fn open_class(&mut self, name: Symbol, is_struct: bool, bases: Bases, span: Span) -> u32 {
+        let class = self.classes.len() as u32;
+        self.classes.push(ClassEntry {
+            name,
+            is_struct,
+            bases,
+            opened: self.open.len() as u32,
+            own: Stretch::default(),
+            inherited: Stretch::default(),
+            constructor: None,
+            number: None,
+            ancestors: Stretch::default(),
+            ty: None,
+            span,
+        });
+        class
+    }
+
+    /// What the class of the innermost body has declared.
+    pub fn own_so_far(&self, class: u32) -> &[u32] {
+        &self.open[self.classes[class as usize].opened as usize..]
+    }
+
+    /// Ends a body that cannot be read to its end.
+    pub fn abandon_class(&mut self, class: u32) {
+        self.open.truncate(self.classes[class as usize].opened as usize);
     }
 
     /// The field of that name that the class itself declares; not the constructor.
@@ -222,7 +267,7 @@ impl Builder {
             }
             field.namesake = self.newest[symbol].replace(index);
         }
-        self.classes[field.class as usize].own.push(index);
+        self.open.push(index);
         self.fields.push(field);
     }
 
@@ -245,52 +290,84 @@ impl Builder {
         None
     }
 
-    /// Fixes the inherited list of a class whose body is complete.
+    /// Fixes the lists of a class whose body is complete.
     pub fn close_class(&mut self, class: u32, options: &Options) {
         let virtually = options.multiple_inheritance && options.virtual_inheritance;
-        let list =
-            if virtually { self.virtual_list(class, options.sort_inheritance_by_file) } else { self.plain_list(class) };
-        self.inherited_total += list.len();
-        self.classes[class as usize].inherited = list;
+        let entry = &mut self.classes[class as usize];
+        let own = Stretch::append(&mut self.lists, self.open.drain(entry.opened as usize..));
+        let bases = std::mem::take(&mut entry.bases);
+        let inherited = match bases[..] {
+            [] => own,
+            _ if virtually => self.virtual_list(own, &bases, options.sort_inheritance_by_file),
+            _ => self.plain_list(own, &bases),
+        };
+        self.inherited_total += inherited.len();
+        let entry = &mut self.classes[class as usize];
+        (entry.own, entry.inherited, entry.bases) = (own, inherited, bases);
     }
 
-    fn plain_list(&self, class: u32) -> Vec<u32> {
-        let entry = &self.classes[class as usize];
-        let mut list = Vec::new();
-        for base in &entry.bases {
-            list.extend_from_slice(&self.classes[*base as usize].inherited);
+    fn plain_list(&mut self, own: Stretch, bases: &[u32]) -> Stretch {
+        let start = self.lists.len();
+        for base in bases {
+            self.lists.extend_from_within(self.classes[*base as usize].inherited.range());
         }
-        list.extend_from_slice(&entry.own);
-        list
+        self.lists.extend_from_within(own.range());
+        Stretch::since(start, &self.lists)
     }
 
-    fn virtual_list(&mut self, class: u32, sort: bool) -> Vec<u32> {
-        let entry = &self.classes[class as usize];
-        if entry.bases.is_empty() {
-            return entry.own.clone();
-        }
-        let most: usize = entry.bases.iter().map(|base| self.classes[*base as usize].inherited.len()).sum();
-        let mut list = Vec::with_capacity(most + entry.own.len());
+    fn virtual_list(&mut self, own: Stretch, bases: &[u32], sort: bool) -> Stretch {
+        let start = self.lists.len();
         // An own field takes the place of all of its name, so the inherited ones never enter the list.
         self.marks.clear(self.types.names.len());
-        for field in &entry.own {
+        for field in own.of(&self.lists) {
             self.marks.insert(self.fields[*field as usize].name);
         }
-        for base in &entry.bases {
-            for field in &self.classes[*base as usize].inherited {
-                let name = self.fields[*field as usize].name;
+        for base in bases {
+            for place in self.classes[*base as usize].inherited.range() {
+                let field = self.lists[place];
+                let name = self.fields[field as usize].name;
                 let keep = if name.is_empty() { !sort } else { self.marks.insert(name) };
                 if keep {
-                    list.push(*field);
+                    self.lists.push(field);
                 }
             }
         }
-        list.extend_from_slice(&entry.own);
+        self.lists.extend_from_within(own.range());
         // What follows one base is in order already: its own fields were numbered later.
-        if sort && entry.bases.len() > 1 {
-            list.sort_by_key(|field| self.fields[*field as usize].number);
+        if sort && bases.len() > 1 {
+            self.lists[start..].sort_by_key(|field| self.fields[*field as usize].number);
         }
-        list
+        Stretch::since(start, &self.lists)
+    }
+
+    /// Gives the class its place in the class list.
+    pub fn list_class(&mut self, class: u32) {
+        let place = self.class_list.len() as u16;
+        self.class_list.push(class);
+        if self.classes[class as usize].is_struct {
+            return;
+        }
+        let start = self.ancestors.len();
+        for base in &self.classes[class as usize].bases {
+            self.ancestors.extend_from_within(self.classes[*base as usize].ancestors.range());
+        }
+        // Counted before those that are there twice are taken out: it is the work that is bounded.
+        self.inherited_total += self.ancestors.len() - start;
+        if self.classes[class as usize].bases.len() > 1 {
+            let mut all = self.ancestors.split_off(start);
+            all.sort_unstable();
+            all.dedup();
+            self.ancestors.append(&mut all);
+        }
+        self.ancestors.push(place);
+        let entry = &mut self.classes[class as usize];
+        entry.number = Some(place);
+        entry.ancestors = Stretch::since(start, &self.ancestors);
+    }
+
+    /// The inherited list, in packing order.
+    pub fn inherited(&self, class: u32) -> &[u32] {
+        self.classes[class as usize].inherited.of(&self.lists)
     }
 
     /// A class or struct as a type: its constructor, then its inherited list without molecules.
@@ -299,7 +376,7 @@ impl Builder {
         if let Some(ty) = entry.ty {
             return ty;
         }
-        let fields = entry.constructor.iter().chain(&entry.inherited);
+        let fields = entry.constructor.iter().chain(entry.inherited.of(&self.lists));
         let members = fields
             .map(|index| &self.fields[*index as usize])
             .filter(|field| field.kind != FieldKind::Molecular)

@@ -60,6 +60,8 @@ pub struct Contract {
 /// What classes have in common.
 struct All {
     fields: Vec<Field>,
+    /// Places of the fields that classes have.
+    lists: Vec<u32>,
     /// Places of fields, by number; none for a number that no field has, and none at all without multiple inheritance,
     /// where every class counts anew.
     by_number: Vec<u32>,
@@ -87,11 +89,11 @@ pub struct Class {
     span: Span,
     is_struct: bool,
     base_names: Stretch,
-    /// Of the whole contract; what follows are places in it.
+    /// Of the whole contract; what follows lies in it.
     all: Arc<All>,
-    own: Vec<u32>,
+    own: Stretch,
     constructor: Option<u32>,
-    inherited: Vec<u32>,
+    inherited: Stretch,
     tables: Tables,
 }
 
@@ -121,15 +123,37 @@ pub struct Field {
     shared: Arc<Shared>,
 }
 
+/// What [`Contract::parse`] does, step by step, for the benchmarks that tell what each costs.
+#[doc(hidden)]
+pub struct Declarations {
+    builder: Builder,
+    options: Options,
+}
+
+impl Declarations {
+    pub fn parse(sources: &[Source], options: &Options) -> Result<Declarations, Diagnostics> {
+        let builder = parser::parse(sources, options)?;
+        match total_weight_refused(&builder) {
+            Some(refused) => Err(Diagnostics::new(vec![refused], sources)),
+            None => Ok(Declarations { builder, options: *options }),
+        }
+    }
+
+    pub fn hash(&self) -> u32 {
+        hash(&self.builder, &self.options)
+    }
+
+    pub fn into_contract(self, hash: u32) -> Contract {
+        Contract::from_builder(self.builder, hash, &self.options)
+    }
+}
+
 impl Contract {
     /// Reads the sources in order, as one contract. On failure there is at least one diagnostic.
     pub fn parse(sources: &[Source], options: &Options) -> Result<Contract, Diagnostics> {
-        let builder = parser::parse(sources, options)?;
-        if let Some(refused) = total_weight_refused(&builder) {
-            return Err(Diagnostics::new(vec![refused], sources));
-        }
-        let hash = hash(&builder, options);
-        Ok(Contract::from_builder(builder, hash, options))
+        let declarations = Declarations::parse(sources, options)?;
+        let hash = declarations.hash();
+        Ok(declarations.into_contract(hash))
     }
 
     /// What clients and servers compare (spec 6).
@@ -227,12 +251,12 @@ impl Class {
 
     /// The inherited list: everything the class has, in packing order.
     pub fn fields(&self) -> impl Iterator<Item = &Field> {
-        self.inherited.iter().map(|place| self.at(*place))
+        self.inherited.of(&self.all.lists).iter().map(|place| self.at(*place))
     }
 
     /// What the class itself declares, in the order of the text; not the constructor.
     pub fn own_fields(&self) -> impl Iterator<Item = &Field> {
-        self.own.iter().map(|place| self.at(*place))
+        self.own.of(&self.all.lists).iter().map(|place| self.at(*place))
     }
 
     /// The constructor of a struct.
@@ -248,7 +272,7 @@ impl Class {
     pub fn field(&self, id: u16) -> Option<&Field> {
         if self.all.by_number.is_empty() {
             // Without multiple inheritance the number is the place in the list.
-            let place = self.inherited.get(usize::from(id))?;
+            let place = self.inherited.of(&self.all.lists).get(usize::from(id))?;
             return Some(self.at(*place)).filter(|field| field.number == id && id != NO_NUMBER);
         }
         let place = *self.all.by_number.get(usize::from(id))?;

@@ -435,7 +435,7 @@ impl<'a> Reader<'a> {
             if !counted && !matches!(counts[..], [(low, high)] if low == high) {
                 return self.expected("one count for an array that carries none");
             }
-            element = self.add(Shape::Array(Box::new(ArrayType { element, counts, counted })))?;
+            element = self.add(Shape::Array(Box::new(ArrayType { element, counts: counts.into(), counted })))?;
         }
         Ok(element)
     }

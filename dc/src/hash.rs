@@ -121,7 +121,7 @@ impl Hasher<'_> {
             self.field(constructor);
         }
         self.int(class.own.len() as u32);
-        for field in &class.own {
+        for field in class.own.of(&builder.lists) {
             self.field(*field);
         }
     }

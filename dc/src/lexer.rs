@@ -6,12 +6,13 @@
 use crate::code::Code;
 use crate::diagnostic::Diagnostic;
 use crate::names::{Names, Symbol, Word, WordKind};
+use crate::scan::{self, is_blank};
 use crate::simple::Simple;
 use crate::source::Span;
 use nom::branch::alt;
-use nom::bytes::complete::{tag, take_until, take_while, take_while1};
+use nom::bytes::complete::{tag, take_until, take_while};
 use nom::character::complete::{digit0, digit1, one_of};
-use nom::combinator::{opt, recognize};
+use nom::combinator::{opt, recognize, rest};
 use nom::{IResult, Parser};
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -35,7 +36,7 @@ pub(crate) enum Token {
 type Scan<'a> = IResult<&'a [u8], &'a [u8], ()>;
 
 fn line_comment(input: &[u8]) -> Scan<'_> {
-    recognize((tag("//"), take_while(|byte| byte != b'\n'))).parse(input)
+    recognize((tag("//"), alt((take_until("\n"), rest)))).parse(input)
 }
 
 fn block_comment(input: &[u8]) -> Scan<'_> {
@@ -46,7 +47,6 @@ fn block_comment(input: &[u8]) -> Scan<'_> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Begins {
     Nothing,
-    Blank,
     Word,
     Mark,
     /// A comment, or the mark of a divisor.
@@ -62,7 +62,6 @@ const BEGINS: [Begins; 256] = {
     let mut byte = 0;
     while byte < 256 {
         table[byte] = match byte as u8 {
-            b' ' | b'\t' | b'\r' | b'\n' => Begins::Blank,
             b'a'..=b'z' | b'A'..=b'Z' | b'_' => Begins::Word,
             b'{' | b'}' | b'(' | b')' | b'[' | b']' | b',' | b';' | b':' | b'=' | b'%' | b'*' => Begins::Mark,
             b'/' => Begins::Slash,
@@ -76,20 +75,12 @@ const BEGINS: [Begins; 256] = {
     table
 };
 
-/// Which bytes a name may hold.
-const IN_NAME: [bool; 256] = {
-    let mut table = [false; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        table[byte] = (byte as u8).is_ascii_alphanumeric() || byte as u8 == b'_';
-        byte += 1;
-    }
-    table
-};
-
 #[inline]
 fn name(input: &[u8]) -> Scan<'_> {
-    take_while1(|byte: u8| IN_NAME[usize::from(byte)]).parse(input)
+    match input.split_at(scan::name(input)) {
+        ([], _) => Err(nom::Err::Error(())),
+        (found, rest) => Ok((rest, found)),
+    }
 }
 
 fn hex_number(input: &[u8]) -> Scan<'_> {
@@ -129,15 +120,49 @@ fn hex_bytes(input: &[u8]) -> Scan<'_> {
     recognize((tag("<"), take_while(|byte: u8| byte.is_ascii_hexdigit()), tag(">"))).parse(input)
 }
 
+/// A token and where it stands.
+#[derive(Clone, Copy)]
+pub(crate) struct Placed {
+    pub token: Token,
+    pub span: Span,
+}
+
+/// Tokens that are read ahead of the parser: reading many in a row is quicker than to turn from one to the other at each.
+const AHEAD: usize = 128;
+
 pub(crate) struct Lexer<'a> {
     file: u32,
     text: &'a [u8],
+    /// Where the next token is looked for.
     at: usize,
+    ahead: Vec<Placed>,
+    /// How many of them were given out.
+    given: usize,
+    /// What is wrong with the last one that was read; those behind it are read when it was given out.
+    mistake: Option<Box<Diagnostic>>,
 }
 
 impl<'a> Lexer<'a> {
     pub fn new(file: u32, text: &'a [u8]) -> Self {
-        Lexer { file, text, at: 0 }
+        Lexer { file, text, at: 0, ahead: Vec::with_capacity(AHEAD), given: 0, mistake: None }
+    }
+
+    /// Reads another text from here on.
+    pub fn open(&mut self, file: u32, text: &'a [u8]) {
+        (self.file, self.text, self.at) = (file, text, 0);
+        self.forget();
+    }
+
+    /// No token follows.
+    pub fn finish(&mut self) {
+        self.at = self.text.len();
+        self.forget();
+    }
+
+    fn forget(&mut self) {
+        self.ahead.clear();
+        self.given = 0;
+        self.mistake = None;
     }
 
     fn span(&self, start: usize, end: usize) -> Span {
@@ -148,88 +173,128 @@ impl<'a> Lexer<'a> {
         &self.text[span.start as usize..span.end as usize]
     }
 
-    /// No token follows.
-    pub fn finish(&mut self) {
-        self.at = self.text.len();
+    /// The next token. After [`Token::Bad`], or [`Token::End`], there may be a [`Lexer::mistake`].
+    #[inline]
+    pub fn next(&mut self, names: &mut Names) -> Placed {
+        if self.given >= self.ahead.len() {
+            self.read_ahead(names);
+        }
+        let next = self.ahead[self.given];
+        self.given += 1;
+        next
     }
 
-    /// The next token and its place; a mistake is told to `report` and yields [`Token::Bad`].
-    #[inline]
-    pub fn next(&mut self, names: &mut Names, report: &mut impl FnMut(Diagnostic)) -> (Token, Span) {
-        loop {
-            let start = self.at;
-            let Some(first) = self.text.get(start) else {
-                return (Token::End, self.span(start, start));
+    /// What is wrong with the token that was given out last.
+    pub fn mistake(&mut self) -> Option<Diagnostic> {
+        self.mistake.take().map(|mistake| *mistake)
+    }
+
+    /// Up to the end, a mistake, or as far as there is room; at least one token.
+    fn read_ahead(&mut self, names: &mut Names) {
+        self.forget();
+        let text = self.text;
+        let mut at = self.at;
+        while self.ahead.len() < AHEAD {
+            at += scan::blanks(&text[at..]);
+            let start = at;
+            let Some(first) = text.get(at) else {
+                self.ahead.push(Placed { token: Token::End, span: self.span(at, at) });
+                break;
             };
-            let token = match BEGINS[usize::from(*first)] {
-                Begins::Blank => {
-                    self.at += 1;
-                    continue;
+            // One look per byte tells what to read. Each kind of token is moved by itself: one written in parts and then
+            // moved as a whole makes the processor wait.
+            match BEGINS[usize::from(*first)] {
+                Begins::Word => {
+                    let rest = &text[at..];
+                    let length = name(rest).map_or(1, |(_, found)| found.len());
+                    at += length;
+                    let span = self.span(start, at);
+                    let symbol = names.intern(rest, length);
+                    match Names::kind(symbol) {
+                        WordKind::Name => self.ahead.push(Placed { token: Token::Name(symbol), span }),
+                        WordKind::Word(word) => self.ahead.push(Placed { token: Token::Word(word), span }),
+                        WordKind::Type(simple) => self.ahead.push(Placed { token: Token::Type(simple), span }),
+                    }
                 }
-                Begins::Word => self.word(names),
                 Begins::Mark => {
-                    self.at += 1;
-                    Token::Mark(*first)
-                }
-                Begins::Slash if matches!(self.text.get(start + 1), Some(b'/' | b'*')) => {
-                    self.comment(report);
-                    continue;
+                    at += 1;
+                    self.ahead.push(Placed { token: Token::Mark(*first), span: self.span(start, at) });
                 }
                 Begins::Slash => {
-                    self.at += 1;
-                    Token::Mark(b'/')
+                    if let Some(length) = comment(&text[at..]) {
+                        at += length;
+                    } else if text[at..].starts_with(b"/*") {
+                        self.mistake = Some(Box::new(unclosed_comment(self.span(at, at + 2))));
+                        at = text.len();
+                    } else {
+                        at += 1;
+                        self.ahead.push(Placed { token: Token::Mark(b'/'), span: self.span(start, at) });
+                    }
                 }
-                begins => self.rarer(begins, report),
-            };
-            return (token, self.span(start, self.at));
-        }
-    }
-
-    #[inline]
-    fn word(&mut self, names: &mut Names) -> Token {
-        let rest = &self.text[self.at..];
-        let length = name(rest).map_or(1, |(_, found)| found.len());
-        self.at += length;
-        let symbol = names.intern(rest, length);
-        match Names::kind(symbol) {
-            WordKind::Name => Token::Name(symbol),
-            WordKind::Word(word) => Token::Word(word),
-            WordKind::Type(simple) => Token::Type(simple),
-        }
-    }
-
-    /// Past a comment; past the end of the text if it is never closed.
-    fn comment(&mut self, report: &mut impl FnMut(Diagnostic)) {
-        let rest = &self.text[self.at..];
-        match alt((line_comment, block_comment)).parse(rest) {
-            Ok((_, comment)) => self.at += comment.len(),
-            Err(_) => {
-                let span = self.span(self.at, self.at + 2);
-                let unclosed = Diagnostic::new(Code::UnclosedComment, span, "this comment is never closed");
-                report(unclosed.help("end it with */"));
-                self.finish();
+                begins => {
+                    let (length, token) = rarer(begins, &text[at..]);
+                    at += length;
+                    let span = self.span(start, at);
+                    match token {
+                        Ok(token) => self.ahead.push(Placed { token, span }),
+                        Err((code, message, help)) => {
+                            self.mistake = Some(Box::new(Diagnostic::new(code, span, message).help_if(help)));
+                            self.ahead.push(Placed { token: Token::Bad, span });
+                            break;
+                        }
+                    }
+                }
             }
         }
+        self.at = at;
     }
+}
 
-    fn rarer(&mut self, begins: Begins, report: &mut impl FnMut(Diagnostic)) -> Token {
-        let start = self.at;
-        let rest = &self.text[start..];
-        let (length, token) = match begins {
-            Begins::Number => number(rest),
-            Begins::Text => quoted(rest),
-            Begins::Hex => hex(rest),
-            _ => strange(rest),
-        };
-        self.at += length;
-        token.unwrap_or_else(|(code, message, help)| {
-            report(Diagnostic::new(code, self.span(start, self.at), message).help_if(help));
-            Token::Bad
-        })
+#[cold]
+fn unclosed_comment(span: Span) -> Diagnostic {
+    Diagnostic::new(Code::UnclosedComment, span, "this comment is never closed").help("end it with */")
+}
+
+/// The length of the comment that the text begins with, if it begins with one that is closed.
+#[inline(never)]
+fn comment(text: &[u8]) -> Option<usize> {
+    alt((line_comment, block_comment)).parse(text).ok().map(|(_, comment)| comment.len())
+}
+
+#[inline(never)]
+fn rarer(begins: Begins, rest: &[u8]) -> Lexed {
+    match begins {
+        Begins::Number => match small_number(rest) {
+            Some((length, token)) => (length, Ok(token)),
+            None => number(rest),
+        },
+        Begins::Text => quoted(rest),
+        Begins::Hex => hex(rest),
+        _ => strange(rest),
     }
 }
 
 type Lexed = (usize, Result<Token, (Code, String, Option<&'static str>)>);
+
+/// A number of a few digits, with a sign or without, that nothing makes a real or hexadecimal one, as most are.
+#[inline]
+fn small_number(rest: &[u8]) -> Option<(usize, Token)> {
+    let unsigned_part = match rest {
+        [b'+' | b'-', after @ ..] => after,
+        _ => rest,
+    };
+    let (after, digits) = unsigned(unsigned_part).ok()?;
+    if digits.len() >= 19 || matches!(after.first(), Some(b'.' | b'x')) {
+        return None;
+    }
+    let value = digits.iter().fold(0i64, |value, digit| value.wrapping_mul(10).wrapping_add((digit - b'0').into()));
+    let token = match rest[0] {
+        b'+' => Token::Signed(value),
+        b'-' => Token::Signed(-value),
+        _ => Token::Uint(value as u64),
+    };
+    Some((rest.len() - after.len(), token))
+}
 
 fn number(rest: &[u8]) -> Lexed {
     let too_large = |what: &str, limits: &str| {
@@ -237,14 +302,6 @@ fn number(rest: &[u8]) -> Lexed {
         let message = format!("{message}: {limits}");
         Err((Code::NumberTooLarge, message, None))
     };
-    // Most numbers are a few digits and nothing else.
-    if let Ok((after, digits)) = unsigned(rest)
-        && !matches!(after.first(), Some(b'.' | b'x'))
-        && digits.len() < 19
-    {
-        let value = digits.iter().fold(0, |value, digit| value * 10 + u64::from(digit - b'0'));
-        return (digits.len(), Ok(Token::Uint(value)));
-    }
     if let Ok((_, digits)) = hex_number(rest) {
         let value = digits[2..].iter().try_fold(0u64, |value, digit| {
             let digit = u64::from((*digit as char).to_digit(16).unwrap_or(0));
@@ -362,8 +419,7 @@ fn strange(rest: &[u8]) -> Lexed {
         let message = "a byte order mark is no token".to_owned();
         return (3, Err((Code::Character, message, Some("save the file without a byte order mark"))));
     }
-    let is_strange =
-        |byte: &&u8| !(**byte == b'\t' || **byte == b'\n' || **byte == b'\r' || (b' '..0x7f).contains(*byte));
+    let is_strange = |byte: &&u8| !is_blank(**byte) && !(b' '..0x7f).contains(*byte);
     let run = rest.iter().take_while(is_strange).count().max(1);
     let message = match rest[0] {
         byte @ 0x21..=0x7e => format!("the character {:?} starts no token", byte as char),

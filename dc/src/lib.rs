@@ -40,6 +40,7 @@ mod pack;
 mod parser;
 mod retype;
 mod scalar;
+mod scan;
 mod simple;
 mod slots;
 mod source;
@@ -51,6 +52,8 @@ mod walk;
 
 pub use builder::{FieldKind, Import};
 pub use code::Code;
+#[doc(hidden)]
+pub use contract::Declarations;
 pub use contract::{Class, Contract, Field, NO_NUMBER, Options};
 pub use diagnostic::{Diagnostic, Diagnostics, Label};
 pub use diff::{Change, ClassChange, Diff, FieldChange, diff};

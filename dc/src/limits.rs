@@ -17,8 +17,8 @@ pub const VALUE_BYTES_MAX: usize = 16 << 20;
 pub const VALUE_ITEMS_MAX: usize = 8 << 20;
 /// Members in all cases of one switch: members fall through into every open case, which is quadratic.
 pub const SWITCH_MEMBERS_MAX: usize = 1 << 16;
-/// Inherited fields of all classes together: a chain of classes repeats them, which is quadratic.
-pub const INHERITED_FIELDS_MAX: usize = 4 << 20;
+/// Fields and bases that all classes together inherit: a chain of classes repeats them, which is quadratic.
+pub const INHERITED_MAX: usize = 4 << 20;
 /// Classes and structs, and fields: their numbers travel in 16 bits. 65,535 is kept free to mean "no number".
 pub const NUMBERS_MAX: usize = 65_535;
 /// Errors reported in one run; after that the rest is noise.

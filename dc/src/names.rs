@@ -6,6 +6,7 @@
 use crate::slots::{Slots, Table};
 use hashbrown::DefaultHashBuilder;
 use std::hash::{BuildHasher, Hasher};
+use std::ops::Range;
 use std::sync::LazyLock;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -61,8 +62,14 @@ pub(crate) enum WordKind {
 static RESERVED: LazyLock<Names> = LazyLock::new(|| {
     let mut slots = Slots::default();
     let table = slots.table(FIRST_FREE as usize + 1);
-    let mut names =
-        Names { slots, table, keys: Vec::new(), text: String::new(), ends: vec![0], hasher: Default::default() };
+    let mut names = Names {
+        slots,
+        table,
+        keys: Vec::new(),
+        text: Text::Growing(Vec::new()),
+        ends: vec![0],
+        hasher: Default::default(),
+    };
     let types = crate::simple::Simple::ALL.iter().map(|simple| simple.name());
     for text in HISTORICAL.into_iter().chain(DECLARATION_WORDS).chain(types) {
         names.intern(text.as_bytes(), text.len());
@@ -79,10 +86,55 @@ pub(crate) struct Names {
     table: Table,
     keys: Vec<Key>,
     /// All names, one behind the other.
-    text: String,
+    text: Text,
     /// Where each ends in it, which is where the next begins; the first is a 0 in front of them.
-    ends: Vec<usize>,
+    ends: Vec<u32>,
     hasher: DefaultHashBuilder,
+}
+
+/// ASCII alone. To tell a reader of strings so costs more than to add a name, and is done once for all of them.
+#[derive(Clone)]
+enum Text {
+    Growing(Vec<u8>),
+    Whole(String),
+}
+
+impl Text {
+    fn len(&self) -> usize {
+        self.bytes().len()
+    }
+
+    #[inline]
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Text::Growing(bytes) => bytes,
+            Text::Whole(text) => text.as_bytes(),
+        }
+    }
+
+    fn growing(&mut self) -> &mut Vec<u8> {
+        if let Text::Whole(text) = self {
+            *self = Text::Growing(std::mem::take(text).into_bytes());
+        }
+        match self {
+            Text::Growing(bytes) => bytes,
+            Text::Whole(_) => unreachable!("made to grow above"),
+        }
+    }
+
+    fn settle(&mut self) {
+        if let Text::Growing(bytes) = self {
+            *self = Text::Whole(String::from_utf8(std::mem::take(bytes)).expect("words are ASCII"));
+        }
+    }
+
+    #[inline]
+    fn get(&self, range: Range<usize>) -> &str {
+        match self {
+            Text::Growing(bytes) => std::str::from_utf8(&bytes[range]).expect("a word is ASCII"),
+            Text::Whole(text) => &text[range],
+        }
+    }
 }
 
 /// What a name is found by. Most names are short enough to be their own key: their bytes, and zeros behind them, which
@@ -92,6 +144,17 @@ struct Key(u64, u64);
 
 const SHORT_MAX: usize = 16;
 const LONG: u64 = 1 << 63;
+
+/// The bits of the first so many bytes.
+const FIRST_BYTES: [u128; SHORT_MAX + 1] = {
+    let mut masks = [0; SHORT_MAX + 1];
+    let mut length = 1;
+    while length <= SHORT_MAX {
+        masks[length] = masks[length - 1] << 8 | 0xff;
+        length += 1;
+    }
+    masks
+};
 
 impl Key {
     /// Of the first bytes of a text.
@@ -104,8 +167,8 @@ impl Key {
             Some(chunk) => u128::from_le_bytes(*chunk),
             None => text.iter().rev().fold(0, |bytes, byte| bytes << 8 | u128::from(*byte)),
         };
-        let of_name = u128::MAX.checked_shr(8 * (SHORT_MAX - length) as u32).unwrap_or(0);
-        Key((bytes & of_name) as u64, ((bytes & of_name) >> 64) as u64)
+        let name = bytes & FIRST_BYTES[length];
+        Key(name as u64, (name >> 64) as u64)
     }
 
     #[inline]
@@ -119,6 +182,33 @@ impl Key {
         state.write_u64(self.0);
         state.write_u64(self.1);
         state.finish() as u32
+    }
+}
+
+/// A set of symbols, one bit for each.
+#[derive(Default)]
+pub(crate) struct SymbolSet(Vec<u64>);
+
+impl SymbolSet {
+    fn place(symbol: Symbol) -> (usize, u64) {
+        (symbol.0 as usize / 64, 1 << (symbol.0 % 64))
+    }
+
+    #[inline]
+    pub fn contains(&self, symbol: Symbol) -> bool {
+        let (word, bit) = SymbolSet::place(symbol);
+        self.0.get(word).is_some_and(|bits| bits & bit != 0)
+    }
+
+    /// Whether it was not there before.
+    pub fn insert(&mut self, symbol: Symbol) -> bool {
+        let (word, bit) = SymbolSet::place(symbol);
+        if self.0.len() <= word {
+            self.0.resize(word + 1, 0);
+        }
+        let is_new = self.0[word] & bit == 0;
+        self.0[word] |= bit;
+        is_new
     }
 }
 
@@ -141,7 +231,7 @@ impl Names {
 
     fn reserve(&mut self, capacity: usize) {
         const USUAL_LENGTH: usize = 12;
-        self.text.reserve(capacity * USUAL_LENGTH);
+        self.text.growing().reserve(capacity * USUAL_LENGTH);
         self.ends.reserve(capacity);
         self.keys.reserve(capacity);
         self.make_table(self.keys.len() + capacity);
@@ -175,8 +265,9 @@ impl Names {
     #[inline(never)]
     fn add(&mut self, name: &[u8], key: Key) -> Symbol {
         let symbol = Symbol(self.keys.len() as u32);
-        self.text.push_str(std::str::from_utf8(name).expect("a word is ASCII"));
-        self.ends.push(self.text.len());
+        self.text.growing().extend_from_slice(name);
+        // A source has less than 4 GiB, and there may be several: beyond that there are no more names.
+        self.ends.push(u32::try_from(self.text.len()).expect("all names together have less than 4 GiB"));
         self.keys.push(key);
         if self.keys.len() > self.table.capacity() {
             self.make_table(2 * self.keys.len());
@@ -196,14 +287,23 @@ impl Names {
 
     #[inline]
     pub fn text(&self, symbol: Symbol) -> &str {
-        let index = symbol.0 as usize;
-        &self.text[self.ends[index]..self.ends[index + 1]]
+        self.text.get(self.range(symbol))
     }
 
     #[inline]
     pub fn bytes(&self, symbol: Symbol) -> &[u8] {
+        &self.text.bytes()[self.range(symbol)]
+    }
+
+    #[inline]
+    fn range(&self, symbol: Symbol) -> Range<usize> {
         let index = symbol.0 as usize;
-        &self.text.as_bytes()[self.ends[index]..self.ends[index + 1]]
+        self.ends[index] as usize..self.ends[index + 1] as usize
+    }
+
+    /// No more names will come for now: they can be read at no cost.
+    pub fn settle(&mut self) {
+        self.text.settle();
     }
 
     /// How many symbols there are: all are below this.

@@ -10,6 +10,7 @@ use crate::number_hasher::mixed;
 use crate::simple::{Simple, SimpleType};
 use crate::stretch::Stretch;
 use hashbrown::{HashMap, HashTable};
+use smallvec::SmallVec;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct TypeId(pub u32);
@@ -42,11 +43,17 @@ pub(crate) struct Parameter {
     pub default: Option<Packed>,
 }
 
+/// Allowed element counts; most arrays have one range of them, or none.
+pub(crate) type Counts = SmallVec<[(u32, u32); 1]>;
+
+/// What stands in each of the brackets of a type.
+pub(crate) type Brackets = SmallVec<[Counts; 1]>;
+
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct ArrayType {
     pub element: TypeId,
     /// Allowed element counts, as written; none means any.
-    pub counts: Vec<(u32, u32)>,
+    pub counts: Counts,
     /// Whether the packed form starts with a count of bytes.
     pub counted: bool,
 }
@@ -354,7 +361,7 @@ impl Types {
 
     /// An array whose brackets are written `[a][b]…` after one type: each level is counted as if its element were the
     /// innermost type (spec 4.4).
-    pub fn add_arrays(&mut self, innermost: TypeId, brackets: &[Vec<(u32, u32)>]) -> TypeId {
+    pub fn add_arrays(&mut self, innermost: TypeId, brackets: &[Counts]) -> TypeId {
         let mut element = innermost;
         for counts in brackets.iter().rev() {
             let one = match counts[..] {

@@ -237,6 +237,35 @@ fn a_chain_of_classes_is_bounded() {
     assert!(parse_text(diamond.as_bytes()).is_ok(), "the search for f does not double at every step");
 }
 
+/// Classes without fields, each with those bases.
+fn empty_classes(count: usize, bases: impl Fn(usize) -> Vec<usize>) -> String {
+    let class = |index: usize| {
+        let bases: Vec<String> = bases(index).iter().map(|base| format!("C{base}")).collect();
+        let colon = if bases.is_empty() { "" } else { " : " };
+        format!("dclass C{index}{colon}{} {{}};\n", bases.join(", "))
+    };
+    (0..count).map(class).collect()
+}
+
+#[test]
+fn ancestors_count_as_inherited_fields_do() {
+    let last = |index: usize| index.checked_sub(1).into_iter().collect();
+    refused_for_its_size(&empty_classes(65_000, last));
+    let errors = parse_text(empty_classes(3_000, last).as_bytes()).err().expect("more than four million ancestors");
+    assert_eq!(errors.as_slice().len(), 1, "{errors}");
+    assert!(errors.first().message().contains("fields and bases"), "{errors}");
+    // Every class derives from all before it: the bases are few bytes of text, and most are there already.
+    refused_for_its_size(&empty_classes(1_000, |index| (0..index).collect()));
+
+    let contract = parse_text(empty_classes(1_000, last).as_bytes()).expect("a chain within the limit");
+    let class = contract.class_by_name("C999").expect("declared");
+    assert!(class.is_a(0) && class.is_a(500) && class.is_a(999) && !contract.class(500).unwrap().is_a(999));
+    // Two ways to each ancestor at every step: ancestors are counted, not ways.
+    let ladder = |index: usize| if index == 0 { vec![] } else { vec![index - 1, index.saturating_sub(2)] };
+    let contract = parse_text(empty_classes(1_000, ladder).as_bytes()).expect("a ladder within the limit");
+    assert!((0..1_000).all(|other| contract.class(999).unwrap().is_a(other)));
+}
+
 #[test]
 fn without_virtual_inheritance_diamonds_are_bounded_too() {
     let options = Options { virtual_inheritance: false, ..Options::default() };

@@ -83,3 +83,15 @@ fn each_file_is_complete_in_itself() {
     let sources = [Source::new("one.dc", "dclass A {"), Source::new("two.dc", "};")];
     assert!(Contract::parse(&sources, &Options::default()).is_err());
 }
+
+#[test]
+fn mistakes_of_tokens_and_of_grammar_come_in_the_order_of_the_text() {
+    // Tokens are read ahead of the grammar, in portions; which mistake is found by whom must not show.
+    for distance in [0, 1, 50, 127, 128, 129, 500] {
+        let good = ";".repeat(distance);
+        let text = format!("dclass A {{\nnosuch x;\n{good}\nuint8 \u{1} y;\n{good}\nmissing z;\n'open\n;}};\n/* open");
+        let errors = parse_text(text.as_bytes()).err().expect("full of mistakes");
+        let lines: Vec<usize> = errors.iter().map(|error| error.line()).collect();
+        assert_eq!(lines, [2, 4, 6, 7, 9], "{distance}: {errors}");
+    }
+}

@@ -42,9 +42,11 @@ impl<'a> Compiler<'a> {
     fn list(&mut self, add: impl FnOnce(&mut Self)) -> Steps {
         let outer = std::mem::replace(&mut self.first, self.steps.len());
         add(self);
-        let steps = Steps(Stretch::append(&mut self.checks.steps, self.steps.drain(self.first..)));
+        let start = self.checks.steps.len();
+        self.checks.steps.extend_from_slice(&self.steps[self.first..]);
+        self.steps.truncate(self.first);
         self.first = outer;
-        steps
+        Steps(Stretch::since(start, &self.checks.steps))
     }
 
     fn add(&mut self, id: TypeId) {

@@ -12,9 +12,11 @@ use std::sync::Arc;
 impl Contract {
     pub(super) fn from_builder(builder: Builder, hash: u32, options: &Options) -> Contract {
         let Builder {
-            types,
-            classes: mut entries,
+            mut types,
+            classes: entries,
             fields: field_entries,
+            lists,
+            ancestors,
             parts,
             class_list,
             imports,
@@ -23,6 +25,7 @@ impl Contract {
             keyword_lists,
             ..
         } = builder;
+        types.names.settle();
         let (checks, steps) = compile(&field_entries, &types);
         let (defaults, field_defaults) = pack_defaults(&field_entries, &types);
         let part = |index: &u32| &field_entries[*index as usize];
@@ -39,18 +42,19 @@ impl Contract {
         let by_number = if options.multiple_inheritance { places_by_number(&fields) } else { Vec::new() };
 
         let mut slots = Slots::default();
-        let tables = make_tables(&entries, &class_list, &fields, &mut slots);
+        let listed = class_list.iter().map(|index| &entries[*index as usize]);
+        let tables = make_tables(listed, &fields, &lists, &ancestors, &mut slots);
         let mut base_names = Vec::new();
         let mut names_of_bases = |index: u32| {
             let bases = entries[index as usize].bases.iter();
             Stretch::append(&mut base_names, bases.map(|base| entries[*base as usize].name))
         };
         let bases: Vec<Stretch> = class_list.iter().map(|index| names_of_bases(*index)).collect();
-        let all = Arc::new(All { fields, by_number, slots, base_names, shared });
+        let all = Arc::new(All { fields, lists, by_number, slots, base_names, shared });
         let mut classes_by_name = NumberMap::default();
         let mut classes = Vec::with_capacity(class_list.len());
         for (place, index) in class_list.iter().enumerate() {
-            let entry = &mut entries[*index as usize];
+            let entry = &entries[*index as usize];
             if !entry.name.is_empty() {
                 classes_by_name.insert(entry.name, place as u16);
             }
@@ -101,8 +105,7 @@ fn field(entry: &FieldEntry, steps: Steps, default: Stretch, shared: &Arc<Shared
     }
 }
 
-/// Takes the lists out of the entry.
-fn class(entry: &mut ClassEntry, base_names: Stretch, tables: Tables, all: &Arc<All>) -> Class {
+fn class(entry: &ClassEntry, base_names: Stretch, tables: Tables, all: &Arc<All>) -> Class {
     Class {
         number: entry.number.unwrap_or(NO_NUMBER),
         name: entry.name,
@@ -110,54 +113,46 @@ fn class(entry: &mut ClassEntry, base_names: Stretch, tables: Tables, all: &Arc<
         is_struct: entry.is_struct,
         base_names,
         all: all.clone(),
-        own: std::mem::take(&mut entry.own),
+        own: entry.own,
         constructor: entry.constructor,
-        inherited: std::mem::take(&mut entry.inherited),
+        inherited: entry.inherited,
         tables,
     }
 }
 
 fn places_by_number(fields: &[Field]) -> Vec<u32> {
-    let mut places = Vec::new();
+    let mut places = vec![NO_PLACE; fields.len()];
     for (place, field) in fields.iter().enumerate().filter(|(_, field)| field.number != NO_NUMBER) {
-        let number = usize::from(field.number);
-        if places.len() <= number {
-            places.resize(number + 1, NO_PLACE);
-        }
-        places[number] = place as u32;
+        places[usize::from(field.number)] = place as u32;
     }
     places
 }
 
-/// The tables of the listed classes, in their order. A base stands before what derives from it.
-fn make_tables(entries: &[ClassEntry], class_list: &[u32], fields: &[Field], slots: &mut Slots) -> Vec<Tables> {
-    let mut ancestors: NumberMap<u32, Vec<u16>> = NumberMap::default();
-    let mut tables = Vec::with_capacity(class_list.len());
-    for index in class_list {
-        let entry = &entries[*index as usize];
-        let mut numbers: Vec<u16> = entry.number.into_iter().collect();
-        for base in entry.bases.iter().filter_map(|base| ancestors.get(base)) {
-            numbers.extend(base);
-        }
-        numbers.sort_unstable();
-        numbers.dedup();
-        tables.push(Tables { fields: field_table(entry, fields, slots), ancestors: ancestor_table(&numbers, slots) });
-        ancestors.insert(*index, numbers);
-    }
-    tables
+/// The tables of the listed classes, in their order.
+fn make_tables<'a>(
+    listed: impl Iterator<Item = &'a ClassEntry>,
+    fields: &[Field],
+    lists: &[u32],
+    ancestors: &[u16],
+    slots: &mut Slots,
+) -> Vec<Tables> {
+    // Beside one another: a table is made of many fields, far from each other.
+    let keys: Vec<u32> = (0u32..).zip(fields).map(|(place, field)| field.key(place)).collect();
+    let make = |entry: &ClassEntry| {
+        let fields = field_table(entry.inherited.of(lists), entry.own.of(lists), &keys, slots);
+        Tables { fields, ancestors: ancestor_table(entry.ancestors.of(ancestors), slots) }
+    };
+    listed.map(make).collect()
 }
 
 /// The fields of a class. Own ones come first, as without overriding its list holds two of one name: a look-up finds the
 /// nearer.
-fn field_table(entry: &ClassEntry, fields: &[Field], slots: &mut Slots) -> Table {
-    let table = slots.table(entry.inherited.len());
-    let first_own = entry.own.first().copied().unwrap_or(u32::MAX);
-    for place in entry.inherited.iter().filter(|place| **place >= first_own) {
-        slots.insert(table, fields[*place as usize].key(*place), *place);
-    }
-    for place in entry.inherited.iter().filter(|place| **place < first_own) {
-        slots.insert(table, fields[*place as usize].key(*place), *place);
-    }
+fn field_table(inherited: &[u32], own: &[u32], keys: &[u32], slots: &mut Slots) -> Table {
+    let table = slots.table(inherited.len());
+    let first_own = own.first().copied().unwrap_or(u32::MAX);
+    let mut insert = |place: u32| slots.insert(table, keys[place as usize], place);
+    inherited.iter().filter(|place| **place >= first_own).for_each(|place| insert(*place));
+    inherited.iter().filter(|place| **place < first_own).for_each(|place| insert(*place));
     table
 }
 

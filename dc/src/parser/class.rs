@@ -2,11 +2,11 @@
 
 use super::parameter::ReadParameter;
 use super::{Parsed, Parser};
-use crate::builder::{ClassEntry, FieldEntry, FieldKind, Thing};
+use crate::builder::{Bases, FieldEntry, FieldKind, Thing};
 use crate::code::Code;
 use crate::diagnostic::Diagnostic;
 use crate::lexer::Token;
-use crate::limits::{INHERITED_FIELDS_MAX, NUMBERS_MAX};
+use crate::limits::{INHERITED_MAX, NUMBERS_MAX};
 use crate::names::{Symbol, Word};
 use crate::source::Span;
 use crate::types::{Parameter, RecordType, Shape, TypeId};
@@ -23,10 +23,8 @@ impl Parser<'_> {
             let message = format!("a contract may have {NUMBERS_MAX} classes and structs: their numbers have 16 bits");
             return Err(self.error(Code::Limit, self.last, message));
         }
-        if !is_struct {
-            self.builder.classes[class as usize].number = Some(self.builder.class_list.len() as u16);
-        }
-        self.builder.class_list.push(class);
+        self.builder.list_class(class);
+        self.check_inherited(self.last)?;
         if let Some((name, span)) = name {
             self.builder.things.entry(name).or_insert((Thing::Class(class), span));
         }
@@ -52,7 +50,7 @@ impl Parser<'_> {
 
     /// From the colon or brace after the name to the closing brace.
     fn class_body(&mut self, name: Option<(Symbol, Span)>, is_struct: bool) -> Parsed<u32> {
-        let mut bases = Vec::new();
+        let mut bases = Bases::new();
         if self.accept(b':') {
             loop {
                 self.base(name, is_struct, &mut bases)?;
@@ -63,33 +61,33 @@ impl Parser<'_> {
         }
         let opening = self.span;
         self.expect(b'{', "to open the body")?;
-        let class = self.builder.classes.len() as u32;
-        self.builder.classes.push(ClassEntry {
-            name: name.map_or(Symbol::EMPTY, |(name, _)| name),
-            is_struct,
-            bases,
-            own: Vec::with_capacity(8),
-            constructor: None,
-            inherited: Vec::new(),
-            number: None,
-            ty: None,
-            span: name.map_or(opening, |(_, span)| span),
-        });
+        let (name, span) = name.unwrap_or((Symbol::EMPTY, opening));
+        let class = self.builder.open_class(name, is_struct, bases, span);
         self.bodies += 1;
         let closed = self.fields(class, is_struct, opening);
         self.bodies -= 1;
-        closed?;
-        self.builder.close_class(class, self.options);
-        if self.builder.inherited_total > INHERITED_FIELDS_MAX {
-            let message = format!("all classes together may inherit {INHERITED_FIELDS_MAX} fields");
-            let stop = self.error(Code::Limit, opening, message);
-            self.give_up();
+        if let Err(stop) = closed {
+            self.builder.abandon_class(class);
             return Err(stop);
         }
+        self.builder.close_class(class, self.options);
+        self.check_inherited(opening)?;
         Ok(class)
     }
 
-    fn base(&mut self, name: Option<(Symbol, Span)>, is_struct: bool, bases: &mut Vec<u32>) -> Parsed<()> {
+    /// Refuses what all classes together take over from their bases, once it is too much.
+    fn check_inherited(&mut self, span: Span) -> Parsed<()> {
+        if self.builder.inherited_total <= INHERITED_MAX {
+            return Ok(());
+        }
+        let message = format!("all classes together may inherit {INHERITED_MAX} fields and bases");
+        let help = "each class counts all fields and bases that it has from others: derive fewer from fewer";
+        let stop = self.report(Diagnostic::new(Code::Limit, span, message).help(help));
+        self.give_up();
+        Err(stop)
+    }
+
+    fn base(&mut self, name: Option<(Symbol, Span)>, is_struct: bool, bases: &mut Bases) -> Parsed<()> {
         let (base, span) = self.name("the name of a base")?;
         let found = match self.builder.things.get(&base) {
             Some((Thing::Class(class), _)) => *class,

@@ -76,7 +76,7 @@ impl Parser<'_> {
             let bit = Names::historical_bit(*symbol);
             meaning |= Keywords(bit.unwrap_or(0));
             // Declared again, a historical keyword loses its bit in the hash from here on, not its meaning.
-            all_have_bits &= bit.is_some() && !self.builder.declared_keywords.contains(symbol);
+            all_have_bits &= bit.is_some() && !self.builder.declared_keywords.contains(*symbol);
         }
         let hashed = if all_have_bits {
             HashedKeywords::Bits(meaning.0)

@@ -71,7 +71,7 @@ pub(crate) fn parse(sources: &[Source], options: &Options) -> Result<Builder, Di
         if parser.diagnostics.len() >= DIAGNOSTICS_MAX {
             break;
         }
-        parser.lexer = Lexer::new(index as u32, &source.text);
+        parser.lexer.open(index as u32, &source.text);
         parser.advance();
         parser.file();
     }
@@ -130,14 +130,21 @@ impl<'a> Parser<'a> {
 
 impl Parser<'_> {
     fn advance(&mut self) {
+        let next = self.lexer.next(&mut self.builder.types.names);
         self.last = self.span;
-        let diagnostics = &mut self.diagnostics;
-        let mut report = |diagnostic| {
-            if diagnostics.len() < DIAGNOSTICS_MAX {
-                diagnostics.push(diagnostic);
-            }
-        };
-        (self.token, self.span) = self.lexer.next(&mut self.builder.types.names, &mut report);
+        (self.token, self.span) = (next.token, next.span);
+        if matches!(next.token, Token::Bad | Token::End) {
+            self.report_mistake();
+        }
+    }
+
+    #[cold]
+    fn report_mistake(&mut self) {
+        if let Some(mistake) = self.lexer.mistake()
+            && self.diagnostics.len() < DIAGNOSTICS_MAX
+        {
+            self.diagnostics.push(mistake);
+        }
     }
 
     #[cold]
@@ -214,8 +221,7 @@ impl Parser<'_> {
 
     #[inline]
     fn is_keyword(&self, name: Symbol) -> bool {
-        let declared = &self.builder.declared_keywords;
-        Names::historical_bit(name).is_some() || (!declared.is_empty() && declared.contains(&name))
+        Names::historical_bit(name).is_some() || self.builder.declared_keywords.contains(name)
     }
 
     /// A name that is no keyword at this moment.

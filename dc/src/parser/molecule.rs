@@ -8,11 +8,12 @@ use crate::names::Symbol;
 use crate::source::Span;
 use crate::stretch::Stretch;
 use crate::types::{Parameter, RecordType, Shape};
+use smallvec::SmallVec;
 
 impl Parser<'_> {
     pub(super) fn molecule(&mut self, class: u32, name: Symbol, span: Span) -> Parsed<()> {
         self.advance();
-        let mut parts: Vec<(u32, Span)> = Vec::new();
+        let mut parts: SmallVec<[(u32, Span); 4]> = SmallVec::new();
         loop {
             let (part, part_span) = self.name("a part of the molecule")?;
             if let Some(field) = self.part(class, part, part_span) {
@@ -27,7 +28,7 @@ impl Parser<'_> {
         self.check_part_keywords(&parts);
         let Some((first, _)) = parts.first() else { return Ok(()) };
         let keywords = self.builder.fields[*first as usize].keywords;
-        let mut members: Vec<Parameter> = Vec::new();
+        let mut members: SmallVec<[Parameter; 8]> = SmallVec::new();
         for (part, _) in &parts {
             if let Shape::Record(record) = self.builder.types.shape(self.builder.fields[*part as usize].ty) {
                 members.extend_from_slice(self.builder.types.members(record.members));
@@ -47,8 +48,9 @@ impl Parser<'_> {
         let Some(index) = self.builder.find_field(class, part) else {
             let text = self.text(part);
             let entry = &self.builder.classes[class as usize];
-            let inherited = entry.bases.iter().flat_map(|base| &self.builder.classes[*base as usize].inherited);
-            let names = entry.own.iter().chain(inherited).map(|field| &self.builder.fields[*field as usize]);
+            let inherited = entry.bases.iter().flat_map(|base| self.builder.inherited(*base));
+            let own = self.builder.own_so_far(class).iter();
+            let names = own.chain(inherited).map(|field| &self.builder.fields[*field as usize]);
             let names = names.filter(|field| field.kind == FieldKind::Atomic).map(|field| self.text(field.name));
             let hint = Self::did_you_mean(text, names);
             let hint = hint.unwrap_or_else(|| "declare the method above, here or in a base".to_owned());
@@ -80,6 +82,11 @@ impl Parser<'_> {
         let Some((first, rest)) = parts.split_first() else {
             return;
         };
+        // Most have the very same list.
+        let list = |part: u32| self.builder.fields[part as usize].keywords;
+        if rest.iter().all(|(part, _)| list(*part) == list(first.0)) {
+            return;
+        }
         let first_keywords = sorted(&self.builder.fields[first.0 as usize]);
         for (part, span) in rest {
             let keywords = sorted(&self.builder.fields[*part as usize]);

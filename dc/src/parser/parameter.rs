@@ -8,7 +8,7 @@ use crate::lexer::{Token, decode_text};
 use crate::names::{Symbol, Word};
 use crate::simple::{Number, Refusal, Simple, overlapping};
 use crate::source::Span;
-use crate::types::{TypeId, Types};
+use crate::types::{Brackets, Counts, TypeId, Types};
 
 /// A parameter as it was read, before its default.
 pub(super) struct ReadParameter {
@@ -53,7 +53,7 @@ impl Parser<'_> {
             self.decoration(true)?;
         }
         self.refuse_decoration("a decoration belongs to a type word such as int16, inside the typedef or struct")?;
-        let mut brackets = Vec::new();
+        let mut brackets = Brackets::new();
         self.brackets(&mut brackets)?;
         self.refuse_decoration("a decoration stands before the brackets")?;
         let (name, name_span) = self.parameter_name(start)?;
@@ -72,7 +72,7 @@ impl Parser<'_> {
             self.decorate(simple, &mut decorated);
             self.decoration(true)?;
         }
-        let mut brackets = Vec::new();
+        let mut brackets = Brackets::new();
         self.brackets(&mut brackets)?;
         self.refuse_decoration("a decoration stands before the brackets")?;
         let (name, name_span) = self.parameter_name(start)?;
@@ -107,7 +107,7 @@ impl Parser<'_> {
         }
     }
 
-    fn arrays(&mut self, ty: TypeId, brackets: &[Vec<(u32, u32)>], span: Span) -> TypeId {
+    fn arrays(&mut self, ty: TypeId, brackets: &[Counts], span: Span) -> TypeId {
         if brackets.is_empty() || ty == TypeId::INVALID {
             return ty;
         }
@@ -304,7 +304,7 @@ impl Parser<'_> {
         }
     }
 
-    fn brackets(&mut self, brackets: &mut Vec<Vec<(u32, u32)>>) -> Parsed<()> {
+    fn brackets(&mut self, brackets: &mut Brackets) -> Parsed<()> {
         while self.accept(b'[') {
             if brackets.len() >= usize::from(crate::limits::NESTING_MAX) {
                 let message = format!("more than {} brackets", crate::limits::NESTING_MAX);

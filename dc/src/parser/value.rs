@@ -37,6 +37,11 @@ impl Parser<'_> {
 
     /// Packs, and reports what cannot be; the bytes are then of no use.
     pub(super) fn pack_literal(&mut self, ty: TypeId, name: Symbol, literal: &Literal, bytes: &mut Vec<u8>) -> bool {
+        // Only labels and messages need the name.
+        if literal.label.is_none() && self.builder.types.pack(ty, "", literal, bytes).is_ok() {
+            return true;
+        }
+        bytes.clear();
         match self.builder.types.pack(ty, self.text(name), literal, bytes) {
             Ok(()) => true,
             Err(fault) => {
