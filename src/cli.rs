@@ -56,6 +56,11 @@ enum Command {
     /// The same as SIGUSR1. Needs the `[admin] token` of the daemon: that of FILE, or, with --admin, the environment
     /// variable DONET_ADMIN_TOKEN.
     Drain(Ask),
+    /// Have a daemon take over what has changed in its files: configuration and certificates.
+    ///
+    /// The same as SIGHUP, but that it says what was changed and what needs a restart, or why nothing was changed. Needs
+    /// the token as `drain` does.
+    Reload(Ask),
     /// Print the completions of a shell; for bash: `donetd completions bash > /etc/bash_completion.d/donetd`.
     Completions { shell: Shell },
     /// Print the manual page: `donetd man | man -l -`.
@@ -97,6 +102,8 @@ pub enum Request {
     Top { target: Target, every: Duration, rounds: Option<u64> },
     /// Drain a daemon.
     Drain(Target),
+    /// Have a daemon take over its files anew.
+    Reload(Target),
     /// Print a shell's completions.
     Completions(Shell),
     /// Print the manual page.
@@ -152,6 +159,7 @@ impl Cli {
                 Request::Top { target: ask.into(), every: Duration::from_secs(every), rounds }
             }
             (None, Some(Command::Drain(ask))) => Request::Drain(ask.into()),
+            (None, Some(Command::Reload(ask))) => Request::Reload(ask.into()),
             (None, Some(Command::Completions { shell })) => Request::Completions(shell),
             (None, Some(Command::Man)) => Request::Man,
             (None, None) => Request::Run(self.run.file),
@@ -184,6 +192,10 @@ impl Request {
             Request::Drain(target) => {
                 let token = target.token()?;
                 terminal::drain(target.address()?, token.as_deref())?;
+            }
+            Request::Reload(target) => {
+                let token = target.token()?;
+                terminal::reload(target.address()?, token.as_deref())?;
             }
             Request::Completions(shell) => {
                 clap_complete::generate(shell, &mut Cli::command(), "donetd", &mut std::io::stdout());

@@ -1,10 +1,11 @@
-//! What an operator may have a running daemon do as a whole: drain it, and end it.
+//! What an operator may have a running daemon do as a whole: take over its files anew, drain it, end it.
 //!
 //! Signals and the admin endpoint both come here, from threads of their own; the executors hear of it by messages. It
 //! decides when the daemon ends. It holds no state of a role, and nothing of it is on the way of a message.
 
 use crate::config::{Admin, Config};
 use crate::daemon::External;
+use crate::reload::{Anew, Report};
 use donet_shards::ShardId;
 use serde::Serialize;
 use std::fmt;
@@ -48,10 +49,23 @@ pub enum DrainError {
     Thread,
 }
 
+/// What of a daemon is no executor's, and hears of a changed configuration too.
+pub trait Surroundings: Send + Sync {
+    /// Reads everything anew that the daemon was started with; changes nothing.
+    ///
+    /// # Errors
+    /// Why it cannot be used: the text that a start would give.
+    fn read(&self, running: &Config) -> Result<Anew, String>;
+
+    /// Goes on with this configuration: the log, the Event Loggers.
+    fn take_over(&self, config: &Config);
+}
+
 /// The controls of one running daemon.
 pub struct Control {
     shards: usize,
     send: Box<dyn Fn(ShardId, External) + Send + Sync>,
+    surroundings: Box<dyn Surroundings>,
     phase: Mutex<Phase>,
     config: Mutex<Arc<Config>>,
 }
@@ -72,9 +86,16 @@ impl Control {
     pub fn new(
         config: Arc<Config>,
         shards: usize,
+        surroundings: impl Surroundings + 'static,
         send: impl Fn(ShardId, External) + Send + Sync + 'static,
     ) -> Arc<Self> {
-        Arc::new(Self { shards, send: Box::new(send), phase: Mutex::new(Phase::Serving), config: Mutex::new(config) })
+        Arc::new(Self {
+            shards,
+            send: Box::new(send),
+            surroundings: Box::new(surroundings),
+            phase: Mutex::new(Phase::Serving),
+            config: Mutex::new(config),
+        })
     }
 
     /// How far the daemon has come.
@@ -85,6 +106,40 @@ impl Control {
     /// What it runs with.
     pub fn config(&self) -> Arc<Config> {
         lock(&self.config).clone()
+    }
+
+    /// Takes over what has changed in the files that the daemon was started with: all or nothing. What was changed, and
+    /// what needs a restart, is in the report and in the log.
+    ///
+    /// # Errors
+    /// Why nothing was changed.
+    pub fn reload(&self) -> Result<Report, String> {
+        // Held to the end: of two reloads at once the later one wins everywhere.
+        let mut config = lock(&self.config);
+        let anew = self.surroundings.read(&config).inspect_err(|error| {
+            tracing::error!(%error, "nothing was reloaded, what was loaded before stays in use");
+        })?;
+        let report = anew.report();
+        self.surroundings.take_over(&anew.config);
+        let (reloadable, read) = (&anew.loaded.reloadable, &anew.config);
+        self.send_all(|| External::Reload { config: read.clone(), reloadable: reloadable.clone() });
+        *config = anew.config.clone();
+        drop(config);
+        for warning in &report.warnings {
+            tracing::warn!("{warning}");
+        }
+        tracing::info!(
+            changed = report.changes.applied.join(", "),
+            certificates = report.certificates,
+            "reloaded: certificates and what has changed"
+        );
+        if !report.changes.needs_restart.is_empty() {
+            tracing::warn!(
+                keys = report.changes.needs_restart.join(", "),
+                "changed in the file, and in force after a restart"
+            );
+        }
+        Ok(report)
     }
 
     fn send_all(&self, what: impl Fn() -> External) {
@@ -164,13 +219,30 @@ mod tests {
     use super::*;
     use std::path::Path;
 
+    /// A file that says another version each time; a negative number of times left is a broken one.
+    struct Files(Mutex<Vec<Result<u32, String>>>);
+
+    impl Surroundings for Files {
+        fn read(&self, running: &Config) -> Result<Anew, String> {
+            let seconds = lock(&self.0).pop().expect("no further reload")?;
+            let mut read = running.clone();
+            read.admin.drain_deadline = Some(Duration::from_secs(seconds.into()));
+            let (config, changes) = crate::config::take_over(running, &read);
+            let loaded = crate::reload::load(&config).expect("there are no certificates");
+            Ok(Anew { config: Arc::new(config), loaded, changes })
+        }
+
+        fn take_over(&self, _: &Config) {}
+    }
+
     /// What was sent to executors, by its kind.
     fn control(deadline: &str) -> (Arc<Control>, Receiver<(ShardId, External)>) {
         let text = format!("[admin]\n{deadline}\n[services.message_director]\n");
         let config = crate::config::parse(Path::new("/x/daemon.toml"), &text).expect("a valid file");
         let (sender, sent) = channel();
         let sender = Mutex::new(sender);
-        let control = Control::new(Arc::new(config), 2, move |shard, external| {
+        let files = Files(Mutex::new(vec![Ok(9), Err("it is broken".to_owned())]));
+        let control = Control::new(Arc::new(config), 2, files, move |shard, external| {
             let _ = lock(&sender).send((shard, external));
         });
         (control, sent)
@@ -194,6 +266,18 @@ mod tests {
         }
         assert!(matches!(next(&sent), External::Shutdown));
         assert_eq!((control.phase(), control.drain()), (Phase::Ending, Err(DrainError::Ending)));
+    }
+
+    #[test]
+    fn a_reload_reaches_every_executor_and_a_broken_file_reaches_nobody() {
+        let (control, sent) = control("drain_deadline_s = 600");
+        assert_eq!(control.reload(), Err("it is broken".to_owned()));
+        assert!(sent.try_recv().is_err());
+        assert_eq!(control.config().admin.drain_deadline, Some(Duration::from_secs(600)));
+        let report = control.reload().expect("a good file");
+        assert_eq!(report.changes.applied, ["[admin] drain_deadline_s"]);
+        assert!(matches!((next(&sent), next(&sent)), (External::Reload { .. }, External::Reload { .. })));
+        assert_eq!(control.config().admin.drain_deadline, Some(Duration::from_secs(9)));
     }
 
     #[test]

@@ -1,13 +1,15 @@
-//! What a running daemon takes over anew when it is told to (SIGHUP).
+//! What a running daemon takes over anew when it is told to (SIGHUP, `POST /api/reload`).
 //!
-//! All or nothing: everything is loaded before anything is replaced, and what cannot be loaded leaves everything as it
-//! was. Nothing of it is shared: each executor is given its own copy of the references, in a message.
+//! All or nothing: everything is read and loaded before anything is replaced, and what cannot be used leaves everything as
+//! it was. Which keys can change while a daemon runs is decided in [`crate::config::take_over`]. Nothing is shared between
+//! executors: each is given its own references, in a message.
 
-use crate::config::Config;
+use crate::config::{Changes, Config};
 use crate::transport::tls::{self, TlsError};
+use serde::Serialize;
 use std::sync::Arc;
 
-/// Everything that can be replaced while the daemon runs.
+/// What was loaded from files beside the configuration, for the executors.
 #[derive(Clone, Debug, Default)]
 pub struct Reloadable {
     /// The certificates of the Client Agents, in the order of the configuration; `None` where TLS is off.
@@ -18,6 +20,25 @@ pub struct Reloadable {
 #[derive(Debug)]
 pub struct Loaded {
     pub reloadable: Reloadable,
+    pub warnings: Vec<String>,
+}
+
+/// What a running daemon is to go on with.
+#[derive(Debug)]
+pub struct Anew {
+    /// What it runs with, with everything that has changed and can change.
+    pub config: Arc<Config>,
+    pub loaded: Loaded,
+    pub changes: Changes,
+}
+
+/// What an operator is told of a reload.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Report {
+    #[serde(flatten)]
+    pub changes: Changes,
+    /// Client Agents whose certificates were loaded anew, for new connections.
+    pub certificates: usize,
     pub warnings: Vec<String>,
 }
 
@@ -36,4 +57,15 @@ pub fn load(config: &Config) -> Result<Loaded, TlsError> {
         }));
     }
     Ok(Loaded { reloadable: Reloadable { client_tls }, warnings })
+}
+
+impl Anew {
+    /// What there is to say about it.
+    pub fn report(&self) -> Report {
+        Report {
+            changes: self.changes.clone(),
+            certificates: self.loaded.reloadable.client_tls.iter().flatten().count(),
+            warnings: self.loaded.warnings.clone(),
+        }
+    }
 }

@@ -5,7 +5,6 @@
 
 use super::inspect::{Answer, ExecutorFigures, Inspector, Question};
 use super::prometheus::{self, Text};
-use crate::config;
 use crate::control::{Control, Phase};
 use crate::wire::{Channel, Doid, Zone};
 use axum::extract::{Path, Query, State};
@@ -61,7 +60,6 @@ struct Shared {
     identity: Identity,
     inspector: Inspector,
     control: Arc<Control>,
-    token: Option<String>,
     started: Instant,
 }
 
@@ -72,7 +70,6 @@ impl AdminServer {
     /// [`AdminError`] when the system has no thread to spare.
     pub fn start(
         listener: TcpListener,
-        settings: &config::Admin,
         identity: Identity,
         inspector: Inspector,
         control: Arc<Control>,
@@ -84,8 +81,7 @@ impl AdminServer {
             listener.set_nonblocking(true).map_err(AdminError::Runtime)?;
             tokio::net::TcpListener::from_std(listener).map_err(AdminError::Runtime)?
         };
-        let token = settings.token.clone();
-        let shared = Shared { identity, inspector, control, token, started: Instant::now() };
+        let shared = Shared { identity, inspector, control, started: Instant::now() };
         let router = router(Arc::new(shared));
         let (stop, stopped) = oneshot::channel();
         let thread = std::thread::Builder::new()
@@ -150,6 +146,7 @@ fn router(shared: Arc<Shared>) -> Router {
         .route("/api/objects/{doid}/children", get(children))
         .route("/api/parents", get(parents))
         .route("/api/drain", post(drain))
+        .route("/api/reload", post(reload))
         .with_state(shared)
 }
 
@@ -258,7 +255,7 @@ async fn overview(State(shared): State<Arc<Shared>>) -> Json<serde_json::Value> 
         "identity": shared.identity,
         "up_seconds": shared.started.elapsed().as_secs_f64(),
         "ring_batches_limit": donet_shards::mesh::RING_BATCHES,
-        "may_change": shared.token.is_some(),
+        "may_change": shared.control.config().admin.token.is_some(),
         "silent": silent,
         "phase": shared.unready().unwrap_or("serving"),
         "executors": executors,
@@ -388,6 +385,24 @@ async fn drain(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Respons
     }
 }
 
+/// Has the daemon take over its files anew. What was changed and what needs a restart; 422 with the diagnostic when
+/// nothing was changed.
+async fn reload(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {
+    if let Err(refusal) = shared.authorize(&headers) {
+        tracing::warn!("admin: a reload was refused: no token, or a wrong one");
+        return refusal.into_response();
+    }
+    let control = shared.control.clone();
+    // Files are read and names resolved: other requests need not wait for it.
+    let reloaded = tokio::task::spawn_blocking(move || control.reload()).await;
+    let reloaded = reloaded.unwrap_or_else(|error| Err(format!("the reload broke off: {error}")));
+    tracing::info!(audit = true, done = reloaded.is_ok(), "admin: reload");
+    match reloaded {
+        Ok(report) => Json(report).into_response(),
+        Err(error) => (StatusCode::UNPROCESSABLE_ENTITY, Json(json!({ "error": error }))).into_response(),
+    }
+}
+
 impl Shared {
     /// Why new clients are not welcome, if they are not.
     fn unready(&self) -> Option<&'static str> {
@@ -405,7 +420,7 @@ impl Shared {
             scheme.eq_ignore_ascii_case(b"Bearer ").then_some(token)
         });
         let refusal = |status, text| (status, Json(json!({ "error": text })));
-        match (&self.token, given) {
+        match (&self.control.config().admin.token, given) {
             (None, _) => Err(refusal(StatusCode::FORBIDDEN, "read-only: [admin] token is not configured")),
             (Some(token), Some(given)) if same(token.as_bytes(), given) => Ok(()),
             (Some(_), _) => Err(refusal(StatusCode::UNAUTHORIZED, "the token is missing or wrong")),

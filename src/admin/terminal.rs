@@ -63,7 +63,10 @@ fn change(address: SocketAddr, path: &str, token: Option<&str>) -> Result<Value,
     let answer: Value = serde_json::from_slice(response.as_bytes()).map_err(|error| no_answer(address, &error))?;
     match response.status_code {
         200..=299 => Ok(answer),
-        _ => Err(TerminalError(printable(answer["error"].as_str().unwrap_or("refused, without a reason")))),
+        _ => {
+            let lines = answer["error"].as_str().unwrap_or("refused, without a reason").lines().map(printable);
+            Err(TerminalError(lines.collect::<Vec<_>>().join("\n")))
+        }
     }
 }
 
@@ -76,6 +79,22 @@ pub fn drain(address: SocketAddr, token: Option<&str>) -> Result<(), TerminalErr
     let begun = if status["was_draining"] == true { "had begun" } else { "begins" };
     let left = duration(number(&status, "seconds_left"));
     println!("the drain {begun}: no new clients; those that are left in {left} will be ejected");
+    Ok(())
+}
+
+/// Has a daemon take over its files anew, and says what that has changed.
+///
+/// # Errors
+/// When the daemon does not answer, or its files cannot be used.
+pub fn reload(address: SocketAddr, token: Option<&str>) -> Result<(), TerminalError> {
+    let report = change(address, "/api/reload", token)?;
+    let list = |name: &str| report[name].as_array().into_iter().flatten().filter_map(Value::as_str).map(printable);
+    for (what, name) in [("changed", "applied"), ("needs a restart", "needs_restart"), ("warning", "warnings")] {
+        for line in list(name) {
+            println!("{what}: {line}");
+        }
+    }
+    println!("certificates loaded anew: {}", number(&report, "certificates"));
     Ok(())
 }
 

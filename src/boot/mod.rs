@@ -6,6 +6,7 @@
 mod banner;
 mod contract;
 mod database;
+mod outside;
 mod placement;
 mod surroundings;
 
@@ -21,10 +22,11 @@ use banner::Banner;
 pub use database::{OneDatabase, one_database};
 use donet_shards::runtime::{Executors, Injector, Placed, start as start_executors};
 use donet_shards::{ListenerId, ShardId};
+use outside::{Outside, init_logging};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Signals that come closer together are one request.
@@ -45,7 +47,7 @@ fn refuse(error: impl std::fmt::Display) -> BootError {
 /// [`BootError`] when it cannot start, or when an executor ended by itself.
 pub fn run(file: &Path) -> Result<(), BootError> {
     let config = config::load(file).map_err(refuse)?;
-    init_logging(&config.daemon.log_level)?;
+    let set_log_level = init_logging(&config.daemon.log_level)?;
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
@@ -104,9 +106,16 @@ pub fn run(file: &Path) -> Result<(), BootError> {
         move || Daemon::new(shared, shard, shards)
     })
     .map_err(refuse)?;
+    let running_loggers = Arc::new(Mutex::new(running_loggers));
     let control = {
+        let outside = Outside {
+            file: file.to_owned(),
+            dc_hash: contract.contract.hash(),
+            set_log_level,
+            event_loggers: running_loggers.clone(),
+        };
         let injector = executors.injector().clone();
-        Control::new(config.clone(), shards, move |shard, external| injector.send(shard, external))
+        Control::new(config.clone(), shards, outside, move |shard, external| injector.send(shard, external))
     };
     let admin = admin
         .map(|listener| {
@@ -114,17 +123,11 @@ pub fn run(file: &Path) -> Result<(), BootError> {
             let inspector = Inspector::new(shards, move |shard, inspection| {
                 injector.send(shard, External::Inspect(inspection));
             });
-            AdminServer::start(
-                listener,
-                &config.admin,
-                identity(&config, contract.contract.hash()),
-                inspector,
-                control.clone(),
-            )
+            AdminServer::start(listener, identity(&config, contract.contract.hash()), inspector, control.clone())
         })
         .transpose()
         .map_err(refuse)?;
-    let stop = serve_signals(config, control, executors.injector().clone(), shards)?;
+    let stop = serve_signals(control)?;
     print!("{banner}");
 
     let badly = wait(executors, shards);
@@ -139,7 +142,7 @@ pub fn run(file: &Path) -> Result<(), BootError> {
     for database in databases {
         database.shutdown();
     }
-    for logger in running_loggers {
+    for logger in running_loggers.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
         logger.stop();
     }
     match badly {
@@ -165,19 +168,6 @@ pub fn check(file: &Path) -> Result<(), BootError> {
         println!("warning: {warning}");
     }
     println!("{}: no fault found (DC hash 0x{:08x})", file.display(), contract.contract.hash());
-    Ok(())
-}
-
-fn init_logging(level: &str) -> Result<(), BootError> {
-    use std::io::IsTerminal;
-    let filter = tracing_subscriber::EnvFilter::try_new(level)
-        .map_err(|error| BootError(format!("[daemon] log_level {level:?}: {error}")))?;
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_target(false)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr)
-        .try_init();
     Ok(())
 }
 
@@ -285,12 +275,7 @@ impl NoSink {
 
 /// SIGTERM and SIGINT end the daemon in order; a second one ends it at once. With a `drain_deadline_s`, SIGTERM drains it
 /// first, and the second one ends it without waiting for clients. SIGUSR1 drains it. SIGHUP takes over anew what can be.
-fn serve_signals(
-    config: Arc<Config>,
-    control: Arc<Control>,
-    injector: Injector<External>,
-    shards: usize,
-) -> Result<signal_hook::iterator::Handle, BootError> {
+fn serve_signals(control: Arc<Control>) -> Result<signal_hook::iterator::Handle, BootError> {
     let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1])
         .map_err(|error| BootError(format!("signals cannot be watched: {error}")))?;
     let handle = signals.handle();
@@ -301,7 +286,8 @@ fn serve_signals(
             for signal in signals.forever() {
                 match signal {
                     SIGHUP => {
-                        take_over_anew(&config, &injector, shards);
+                        // The log has it, either way.
+                        let _ = control.reload();
                         continue;
                     }
                     SIGUSR1 => {
@@ -339,24 +325,6 @@ fn drain(control: &Arc<Control>) {
     if let Err(error) = control.drain() {
         tracing::warn!(%error, "no drain");
     }
-}
-
-/// All or nothing: what cannot be loaded leaves everything as it was, and says so.
-fn take_over_anew(config: &Config, injector: &Injector<External>, shards: usize) {
-    let loaded = match reload::load(config) {
-        Ok(loaded) => loaded,
-        Err(error) => {
-            tracing::error!(%error, "nothing was reloaded, what was loaded before stays in use");
-            return;
-        }
-    };
-    for warning in &loaded.warnings {
-        tracing::warn!("{warning}");
-    }
-    for shard in 0..shards as u16 {
-        injector.send(ShardId(shard), External::Reload(loaded.reloadable.clone()));
-    }
-    tracing::info!("reloaded: certificates");
 }
 
 fn stop_all(injector: &Injector<External>, shards: usize) {

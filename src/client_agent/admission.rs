@@ -51,6 +51,12 @@ impl Admission {
         }
     }
 
+    /// Other limits, for those who come. Who came while a limit was off is not counted.
+    pub(super) fn reload(&mut self, limits: &Limits) {
+        self.handshakes_max = limits.handshakes as usize;
+        self.per_address_max = limits.connections_per_address;
+    }
+
     /// Whether another connection may begin.
     ///
     /// # Errors

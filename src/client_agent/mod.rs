@@ -113,6 +113,12 @@ pub fn pool_home(channels: &RangeInclusive<Channel>, shards: usize) -> ShardId {
     shard_of(*channels.start(), shards)
 }
 
+/// How long a freed channel of a range rests: the longest that an agent of the range asks for.
+fn quarantine_us(agents: &[config::ClientAgent], channels: &RangeInclusive<Channel>) -> u64 {
+    let same_range = agents.iter().filter(|agent| agent.channels == *channels);
+    micros(same_range.map(|agent| agent.channel_quarantine).max().unwrap_or_default())
+}
+
 /// One executor's partition of every Client Agent of the daemon.
 pub struct ClientAgents {
     shared: Shared,
@@ -162,12 +168,27 @@ impl ClientAgents {
                 this.admissions.insert(index, Admission::new(&config.limits));
             }
             if this.pool_of(index) == index && this.pool_home(index) == shard {
-                let same_range = agents.iter().filter(|other| other.channels == config.channels);
-                let quarantine = same_range.map(|agent| agent.channel_quarantine).max().unwrap_or_default();
-                this.pools.insert(index, Pool::new(config.channels.clone(), micros(quarantine)));
+                this.pools.insert(index, Pool::new(config.channels.clone(), quarantine_us(agents, &config.channels)));
             }
         }
         this
+    }
+
+    /// Goes on with other settings of the same agents. What limits the sending, the view and the silence of a client
+    /// holds for those there are as well; what belongs to a connection (its write buffer, its certificate) for new ones.
+    pub fn reload(&mut self, agents: &[config::ClientAgent], out: &mut Outbox) {
+        let before = self.shared.reload(agents, self.shards);
+        for (index, config) in (0..=u8::MAX).zip(agents) {
+            if let Some(admission) = self.admissions.get_mut(&index) {
+                admission.reload(&config.limits);
+            }
+            if let Some(pool) = self.pools.get_mut(&index) {
+                pool.reload(quarantine_us(agents, &config.channels));
+            }
+        }
+        for session in self.sessions.values_mut() {
+            session.reload(&before[usize::from(session.agent)], &self.shared, out);
+        }
     }
 
     /// Agents with the same channel range share one pool: that of the first of them.

@@ -25,6 +25,11 @@ impl Pool {
         Self { next, last: *range.end(), quarantine_us, freed: VecDeque::new() }
     }
 
+    /// Freed channels rest for another time.
+    pub(super) fn reload(&mut self, quarantine_us: u64) {
+        self.quarantine_us = quarantine_us;
+    }
+
     /// The next channel, or `None` while all are in use or resting.
     pub(super) fn allocate(&mut self, now_us: u64) -> Option<Channel> {
         if let Some(channel) = self.next {

@@ -162,6 +162,19 @@ impl Session {
         session
     }
 
+    /// Other settings are in force: a deadline that there was none of before begins now.
+    pub(super) fn reload(&mut self, before: &Agent, shared: &Shared, out: &mut Outbox) {
+        let agent = self.agent(shared);
+        let (heartbeat_us, idle_us) = (agent.heartbeat_timeout_us, agent.idle_timeout_us);
+        if let (None, Some(timeout_us)) = (before.heartbeat_timeout_us, heartbeat_us) {
+            self.restart_heartbeat(shared, out);
+            self.arm(TimerKind::Heartbeat, out.now_us.saturating_add(timeout_us), out);
+        }
+        if let (None, Some(timeout_us)) = (before.idle_timeout_us, idle_us) {
+            self.arm(TimerKind::Idle, out.now_us.saturating_add(timeout_us), out);
+        }
+    }
+
     pub(super) fn agent<'a>(&self, shared: &'a Shared) -> &'a Agent {
         &shared.agents[usize::from(self.agent)]
     }
@@ -269,8 +282,21 @@ impl Session {
         deadline_us.saturating_sub(self.reading_clock.now_us(out))
     }
 
+    /// Whether there is such a deadline: it may have been switched off since the timer was set.
+    fn is_timed(&self, kind: TimerKind, shared: &Shared) -> bool {
+        let agent = self.agent(shared);
+        match kind {
+            TimerKind::Heartbeat => agent.heartbeat_timeout_us.is_some(),
+            TimerKind::Authentication => agent.authentication_timeout_us.is_some(),
+            TimerKind::Hello => agent.hello_timeout_us.is_some(),
+            TimerKind::Idle => agent.idle_timeout_us.is_some(),
+            TimerKind::Interest => true,
+        }
+    }
+
     pub(super) fn on_timer(&mut self, kind: TimerKind, shared: &Shared, out: &mut Outbox) -> Result<(), End> {
         match kind {
+            kind if !self.is_timed(kind, shared) => Ok(()),
             TimerKind::Heartbeat if self.left_us(self.heartbeat_deadline_us, out) > 0 => {
                 let left_us = self.left_us(self.heartbeat_deadline_us, out);
                 self.arm(TimerKind::Heartbeat, out.now_us.saturating_add(left_us), out);

@@ -148,6 +148,12 @@ pub(super) struct Shared {
 }
 
 impl Shared {
+    /// Other settings of the same agents. Those that were in force.
+    pub(super) fn reload(&mut self, agents: &[config::ClientAgent], shards: usize) -> Vec<Agent> {
+        let agents = agents.iter().map(|agent| Agent::new(agent, &self.contract, shards)).collect();
+        std::mem::replace(&mut self.agents, agents)
+    }
+
     pub(super) fn new(
         agents: &[config::ClientAgent],
         uberdogs: &[config::Uberdog],

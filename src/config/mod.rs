@@ -2,6 +2,7 @@
 //!
 //! The schema stands in [`schema`]; reading, defaults and every refusal with file, line and column in [`load`].
 
+mod changes;
 mod client_agent;
 mod diagnostic;
 mod load;
@@ -14,5 +15,6 @@ mod values;
 #[cfg(test)]
 mod tests;
 
+pub use changes::{Changes, take_over};
 pub use load::{ConfigError, load, parse};
 pub use schema::*;

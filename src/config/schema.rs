@@ -84,7 +84,7 @@ impl Admin {
 }
 
 /// An object that exists by configuration (`protocol-md-ca-el.md` §3.7).
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Uberdog {
     pub id: Doid,
     pub class: String,

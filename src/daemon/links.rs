@@ -25,12 +25,8 @@ pub(super) struct Links {
 impl Links {
     pub(super) fn new(settings: Option<&config::MessageDirector>, shards: usize) -> Self {
         Self {
-            options: settings.map_or_else(ConnectionOptions::default, |settings| ConnectionOptions {
-                high_water_bytes: settings.link_budget_bytes,
-                write_budget_bytes: 2 * settings.link_budget_bytes + UNDER_WAY_BYTES,
-                write_timeout_us: settings.link_stall_timeout.as_micros() as u64,
-            }),
-            allow: settings.map(|settings| settings.allow.clone()).unwrap_or_default(),
+            options: options_of(settings),
+            allow: allow_of(settings),
             open: HashMap::new(),
             served: {
                 let mut served = vec![0; shards];
@@ -40,6 +36,12 @@ impl Links {
                 served
             },
         }
+    }
+
+    /// New links get these limits and pass this list; those there are keep theirs.
+    pub(super) fn reload(&mut self, settings: Option<&config::MessageDirector>) {
+        self.options = options_of(settings);
+        self.allow = allow_of(settings);
     }
 
     /// The links that this executor serves.
@@ -62,6 +64,18 @@ impl Links {
     pub(super) fn released(&mut self, shard: ShardId) {
         self.served[shard.index()] -= 1;
     }
+}
+
+fn options_of(settings: Option<&config::MessageDirector>) -> ConnectionOptions {
+    settings.map_or_else(ConnectionOptions::default, |settings| ConnectionOptions {
+        high_water_bytes: settings.link_budget_bytes,
+        write_budget_bytes: 2 * settings.link_budget_bytes + UNDER_WAY_BYTES,
+        write_timeout_us: settings.link_stall_timeout.as_micros() as u64,
+    })
+}
+
+fn allow_of(settings: Option<&config::MessageDirector>) -> Vec<config::Cidr> {
+    settings.map(|settings| settings.allow.clone()).unwrap_or_default()
 }
 
 /// The reason for an end that the application did not cause.

@@ -2,12 +2,14 @@
 
 use super::back_pressure::Source;
 use crate::admin::Inspection;
+use crate::config::Config;
 use crate::database_server::DatabaseCompletion;
 use crate::message_director::{SubscriptionNews, UpstreamNews};
 use crate::outbox::{Participant, RoleMessage, RoleTimer};
 use crate::reload::Reloadable;
 use crate::wire::{Channel, Datagram, Run};
 use donet_shards::{ConnectionId, Socket};
+use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
 /// A message between executors, the sender's own included.
@@ -77,8 +79,11 @@ pub enum External {
     },
     /// Eject the clients of this executor that are left.
     EjectDrained,
-    /// What was loaded anew.
-    Reload(Reloadable),
+    /// What was read anew.
+    Reload {
+        config: Arc<Config>,
+        reloadable: Reloadable,
+    },
     /// The admin endpoint asks.
     Inspect(Inspection),
     /// The daemon ends.

@@ -259,6 +259,24 @@ impl Daemon {
         }
     }
 
+    /// Goes on with another configuration: what in it differs can change while the daemon runs.
+    fn take_over(&mut self, config: Arc<Config>, reloadable: &Reloadable, turn: &mut Turn<Self>) {
+        self.links.reload(config.message_director.as_ref());
+        if let Some(upstream) = &mut self.upstream {
+            upstream.reload(self.links.options());
+        }
+        self.transports.reload(&config.client_agents, reloadable);
+        self.client_agents.reload(&config.client_agents, &mut self.outbox);
+        for (role, settings) in self.database_servers.iter_mut().zip(&config.database_servers) {
+            role.reload(settings.clone());
+        }
+        for (role, settings) in self.database_state_servers.iter_mut().zip(&config.database_state_servers) {
+            role.reload(settings.clone());
+        }
+        self.shared.config = config;
+        self.carry_out(turn);
+    }
+
     fn on_external(&mut self, external: External, turn: &mut Turn<Self>) {
         match external {
             External::Database { server, completion } => {
@@ -269,7 +287,7 @@ impl Daemon {
             }
             External::Drain { drained } => self.begin_drain(drained),
             External::EjectDrained => self.end_drain(turn),
-            External::Reload(reloadable) => self.transports.reload(&reloadable),
+            External::Reload { config, reloadable } => self.take_over(config, &reloadable, turn),
             External::Inspect(inspection) => self.inspect(inspection, turn),
             // Whoever waits for the executors tells all of them when the first has ended, these for the second time.
             External::Shutdown if self.is_ending => {}

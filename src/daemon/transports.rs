@@ -96,12 +96,17 @@ impl Transports {
             framed: Framed::default(),
             plaintext: Vec::new(),
         };
-        this.reload(reloadable);
+        this.reload(agents, reloadable);
         this
     }
 
-    /// New connections use these certificates; those there are keep theirs.
-    pub(super) fn reload(&mut self, reloadable: &Reloadable) {
+    /// New connections use these certificates and times; those there are keep theirs.
+    pub(super) fn reload(&mut self, agents: &[config::ClientAgent], reloadable: &Reloadable) {
+        for (listener, agent) in self.listeners.iter_mut().zip(agents) {
+            listener.proxy_timeout_us = micros(agent.proxy_timeout);
+            listener.handshake_timeout_us = micros(agent.handshake_timeout);
+            listener.linger_us = micros(agent.eject_linger);
+        }
         for (listener, tls) in self.listeners.iter_mut().zip(&reloadable.client_tls) {
             listener.layers.tls = tls.clone().map(TlsSide::Server);
         }

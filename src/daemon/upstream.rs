@@ -71,6 +71,11 @@ impl Upstream {
         })
     }
 
+    /// The next link gets these limits.
+    pub(super) fn reload(&mut self, options: ConnectionOptions) {
+        self.options = options;
+    }
+
     fn is_written_to(&self) -> bool {
         self.state != State::Down
     }

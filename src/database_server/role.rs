@@ -41,6 +41,11 @@ impl DatabaseServer {
         Self { index, settings, contract, text, defaults }
     }
 
+    /// Goes on with other settings, of the same database.
+    pub fn reload(&mut self, settings: config::DatabaseServer) {
+        self.settings = settings;
+    }
+
     /// The participant that this role's messages come from.
     pub(super) fn participant(&self) -> Participant {
         Participant::DatabaseServer(self.index)

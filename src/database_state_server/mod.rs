@@ -80,6 +80,11 @@ impl DatabaseStateServer {
         }
     }
 
+    /// Goes on with other settings, of the same ranges.
+    pub fn reload(&mut self, settings: config::DatabaseStateServer) {
+        self.settings = settings;
+    }
+
     /// Whether a doid is in one of the role's ranges.
     pub fn owns(&self, doid: Doid) -> bool {
         self.settings.ranges.iter().any(|range| range.contains(&doid))

@@ -36,6 +36,14 @@ impl Log {
         Self { output, name_template, rotate_interval, opened_at: None, files_opened: 0 }
     }
 
+    /// Other settings: where they name another file, it is due.
+    pub fn reload(&mut self, output: PathBuf, name_template: String, rotate_interval: Option<Duration>) {
+        if (&output, &name_template) != (&self.output, &self.name_template) {
+            self.opened_at = None;
+        }
+        (self.output, self.name_template, self.rotate_interval) = (output, name_template, rotate_interval);
+    }
+
     /// The file that a line of now needs opened first, if the one that is open does not do.
     pub fn due(&self, now: &Zoned) -> Option<Opening> {
         if let Some(opened_at) = self.opened_at {

@@ -14,6 +14,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, UdpSocket};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -91,10 +92,13 @@ impl EventLoggerServer {
     pub fn start(self) -> io::Result<RunningEventLogger> {
         let (stop, stopped) = UnixStream::pair()?;
         let local_addr = self.local_addr;
+        let settings: Arc<Mutex<Option<config::EventLogger>>> = Arc::default();
+        let taken = settings.clone();
         let thread = std::thread::Builder::new().name("event-logger".into()).spawn(move || {
-            Worker { writer: Writer::new(self.log), socket: self.socket, stopped, refused: Refused::default() }.run();
+            let (writer, refused) = (Writer::new(self.log), Refused::default());
+            Worker { writer, socket: self.socket, stopped, settings: taken, refused }.run();
         })?;
-        Ok(RunningEventLogger { local_addr, stop: Some(stop), thread: Some(thread) })
+        Ok(RunningEventLogger { local_addr, settings, stop: Some(stop), thread: Some(thread) })
     }
 }
 
@@ -102,6 +106,8 @@ impl EventLoggerServer {
 #[derive(Debug)]
 pub struct RunningEventLogger {
     local_addr: SocketAddr,
+    /// What the thread is to go on with, until it has taken it.
+    settings: Arc<Mutex<Option<config::EventLogger>>>,
     /// Closing it is the signal.
     stop: Option<UnixStream>,
     thread: Option<JoinHandle<()>>,
@@ -111,6 +117,15 @@ impl RunningEventLogger {
     /// Where packets go to.
     pub fn local_addr(&self) -> SocketAddr {
         self.local_addr
+    }
+
+    /// Goes on with other settings, at the same address: if they name another file, it is opened now.
+    pub fn reload(&self, settings: &config::EventLogger) {
+        *self.settings.lock().unwrap_or_else(PoisonError::into_inner) = Some(settings.clone());
+        if let Some(mut stop) = self.stop.as_ref() {
+            // It fails only when the thread has ended.
+            let _ = stop.write(&[0]);
+        }
     }
 
     /// Writes what had arrived, and ends the thread.
@@ -138,6 +153,7 @@ struct Worker {
     socket: UdpSocket,
     stopped: UnixStream,
     writer: Writer,
+    settings: Arc<Mutex<Option<config::EventLogger>>>,
     refused: Refused,
 }
 
@@ -149,6 +165,10 @@ impl Worker {
             let stop = self.wait();
             // After the signal to stop: once more what had arrived before it.
             self.drain(&mut packet);
+            let settings = self.settings.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(settings) = settings {
+                self.writer.reload(&settings, &Zoned::now());
+            }
             if stop {
                 self.refused.note();
                 return;
@@ -290,6 +310,13 @@ struct Writer {
 impl Writer {
     fn new(log: Log) -> Self {
         Self { log, open: open_file, file: None, failed_at: None, lost: 0, failing: false }
+    }
+
+    /// Goes on with other settings.
+    fn reload(&mut self, settings: &config::EventLogger, now: &Zoned) {
+        self.log.reload(settings.output.clone(), settings.log_format.clone(), settings.rotate_interval);
+        self.failed_at = None;
+        self.prepare(now);
     }
 
     /// Opens the file that is due, if any.
