@@ -40,7 +40,6 @@ mod pack;
 mod parser;
 mod retype;
 mod scalar;
-mod scan;
 mod simple;
 mod slots;
 mod source;

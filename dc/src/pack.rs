@@ -7,6 +7,7 @@ use crate::limits::VALUE_BYTES_MAX;
 use crate::literal::{Item, Node};
 use crate::simple::{Simple, SimpleType};
 use crate::types::{ArrayType, Members, Shape, SwitchType, TypeId, Types};
+use std::borrow::Cow;
 
 /// Why a value cannot be packed. `item` is the offending one, so that a text can point at it.
 pub(crate) struct PackFault<'a, I> {
@@ -45,9 +46,9 @@ impl Types {
             && label != name
         {
             let message = if name.is_empty() {
-                format!("the label {label} names an item that has no name")
+                format!("the label `{label}` names an item that has no name")
             } else {
-                format!("the label {label} stands at the place of {name}")
+                format!("the label `{label}` stands at the place of `{name}`")
             };
             return fault(Code::ValueLabel, item, message);
         }
@@ -88,7 +89,7 @@ impl Types {
         for (index, member) in members.iter().enumerate() {
             let part = self.name(member.name);
             let Some(item) = items.next() else {
-                let missing = if part.is_empty() { format!("item {}", index + 1) } else { part.to_owned() };
+                let missing = if part.is_empty() { format!("item {}", index + 1) } else { format!("`{part}`") };
                 let message = format!("{} takes {} items; {missing} is missing", called(name), members.len());
                 return fault(Code::ValueCount, list, message);
             };
@@ -176,8 +177,8 @@ fn finish_count<'a, I: Item>(counted: bool, start: usize, name: &str, item: &'a 
     Ok(())
 }
 
-pub(crate) fn called(name: &str) -> &str {
-    if name.is_empty() { "this value" } else { name }
+fn called(name: &str) -> Cow<'_, str> {
+    if name.is_empty() { "this value".into() } else { format!("`{name}`").into() }
 }
 
 fn wrong_kind<'a, I: Item, T>(item: &'a I, name: &str, expected: &str) -> Result<T, Box<PackFault<'a, I>>> {

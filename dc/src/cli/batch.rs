@@ -33,18 +33,21 @@ fn answer(contract: &Contract, policy: TextPolicy, line: &[u8]) -> Result<Json, 
         let value = request.get(key).and_then(Json::as_str);
         value.ok_or_else(|| format!("the request has no text {key:?}"))
     };
+    let op = text("op")?;
+    if !matches!(op, "pack" | "unpack") {
+        return Err(format!("the op {op:?} is neither \"pack\" nor \"unpack\""));
+    }
     let field = find_field(contract, text("class")?, text("field")?)?;
-    match text("op")? {
+    match op {
         "pack" => {
             let packed = field.pack_literal(text("literal")?).map_err(|errors| errors.to_string())?;
             Ok(json!({"ok": true, "hex": hex(&packed)}))
         }
-        "unpack" => {
+        _ => {
             let bytes = unhex(text("hex")?)?;
             let value = field.unpack(&bytes, policy).map_err(|error| error.to_string())?;
             Ok(json!({"ok": true, "value": to_json(&value)}))
         }
-        other => Err(format!("the op {other:?} is neither \"pack\" nor \"unpack\"")),
     }
 }
 

@@ -160,6 +160,10 @@ impl Failure {
 
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Self {
+        // A reader that wants no more, such as `head`, needs no explanation.
+        if error.kind() == std::io::ErrorKind::BrokenPipe {
+            return Failure::usage("");
+        }
         Failure::usage(format!("cannot write the result: {error}"))
     }
 }
@@ -187,7 +191,9 @@ impl Tool {
         match done {
             Ok(code) => ExitCode::from(code),
             Err(failure) => {
-                eprintln!("{}", failure.message.trim_end());
+                if !failure.message.is_empty() {
+                    eprintln!("{}", failure.message.trim_end());
+                }
                 ExitCode::from(failure.code)
             }
         }

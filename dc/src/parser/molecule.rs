@@ -98,6 +98,7 @@ impl Parser<'_> {
                 );
                 let diagnostic =
                     Diagnostic::new(Code::DifferentKeywords, *span, message).also(first.1, "the first part");
+                let diagnostic = diagnostic.help("write the same keywords, in any order, after each of the methods");
                 self.report(diagnostic);
                 return;
             }
