@@ -4,9 +4,11 @@
 //! seconds and bytes as units.
 
 use super::inspect::ExecutorFigures;
+use crate::event_logger::EventLoggerFigures;
 use crate::reason::Reason;
 use donet_shards::{Figure, Kind};
 use std::fmt::Write;
+use std::sync::Arc;
 
 /// The media type of the text.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -45,6 +47,19 @@ impl Text {
 
     pub fn finish(self) -> String {
         self.0
+    }
+
+    /// What Event Loggers count, each with its address.
+    pub fn event_loggers(&mut self, loggers: &[Arc<EventLoggerFigures>]) {
+        let figures: Vec<_> = loggers.iter().map(|logger| (logger.address.to_string(), logger.figures())).collect();
+        let Some((_, first)) = figures.first() else { return };
+        for (index, figure) in first.iter().enumerate() {
+            let name = format!("donet_event_logger_{}_total", figure.name);
+            self.family(&name, "counter", figure.help);
+            for (address, figures) in &figures {
+                self.sample(&name, &[("address", address)], figures[index].value);
+            }
+        }
     }
 
     /// Everything that executors count, each figure one family with a sample for every executor.

@@ -6,6 +6,7 @@
 use super::inspect::{Answer, ExecutorFigures, Inspector, Question};
 use super::prometheus::{self, Text};
 use crate::control::{Control, Phase};
+use crate::event_logger::EventLoggerFigures;
 use crate::wire::{Channel, Doid, Zone};
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -60,6 +61,7 @@ struct Shared {
     identity: Identity,
     inspector: Inspector,
     control: Arc<Control>,
+    event_loggers: Vec<Arc<EventLoggerFigures>>,
     started: Instant,
 }
 
@@ -73,6 +75,7 @@ impl AdminServer {
         identity: Identity,
         inspector: Inspector,
         control: Arc<Control>,
+        event_loggers: Vec<Arc<EventLoggerFigures>>,
     ) -> Result<Self, AdminError> {
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(AdminError::Runtime)?;
@@ -81,7 +84,7 @@ impl AdminServer {
             listener.set_nonblocking(true).map_err(AdminError::Runtime)?;
             tokio::net::TcpListener::from_std(listener).map_err(AdminError::Runtime)?
         };
-        let shared = Shared { identity, inspector, control, started: Instant::now() };
+        let shared = Shared { identity, inspector, control, event_loggers, started: Instant::now() };
         let router = router(Arc::new(shared));
         let (stop, stopped) = oneshot::channel();
         let thread = std::thread::Builder::new()
@@ -190,6 +193,7 @@ async fn metrics(State(shared): State<Arc<Shared>>) -> impl IntoResponse {
     let help = "1 while new clients are admitted, 0 while the daemon is drained or ends.";
     text.single("donet_ready", "gauge", help, u8::from(shared.unready().is_none()));
     process(&mut text);
+    text.event_loggers(&shared.event_loggers);
     text.executors(&executors);
     ([(header::CONTENT_TYPE, prometheus::CONTENT_TYPE)], text.finish())
 }

@@ -15,7 +15,7 @@ use crate::config::{self, Config};
 use crate::control::{Control, Phase};
 use crate::daemon::{Daemon, External, LINK_ACCEPTOR, LINK_LISTENER, Shared, client_listener};
 use crate::database_server::{Engine, EngineHandle};
-use crate::event_logger::EventLoggerServer;
+use crate::event_logger::{EventLoggerServer, RunningEventLogger};
 use crate::reload;
 use crate::state_server::FanOutLimits;
 use banner::Banner;
@@ -106,6 +106,7 @@ pub fn run(file: &Path) -> Result<(), BootError> {
         move || Daemon::new(shared, shard, shards)
     })
     .map_err(refuse)?;
+    let logger_figures = running_loggers.iter().map(RunningEventLogger::figures).collect();
     let running_loggers = Arc::new(Mutex::new(running_loggers));
     let control = {
         let outside = Outside {
@@ -123,7 +124,13 @@ pub fn run(file: &Path) -> Result<(), BootError> {
             let inspector = Inspector::new(shards, move |shard, inspection| {
                 injector.send(shard, External::Inspect(inspection));
             });
-            AdminServer::start(listener, identity(&config, contract.contract.hash()), inspector, control.clone())
+            AdminServer::start(
+                listener,
+                identity(&config, contract.contract.hash()),
+                inspector,
+                control.clone(),
+                logger_figures,
+            )
         })
         .transpose()
         .map_err(refuse)?;

@@ -36,7 +36,7 @@ mod visibility;
 mod tests;
 
 use crate::config;
-use crate::event_logger::Event;
+use crate::event_logger::{Event, EventType};
 use crate::outbox::{Action, Outbox, Participant, RoleMessage, contained};
 use crate::reason::Reason;
 use crate::state_server::RefusalLog;
@@ -253,7 +253,7 @@ impl ClientAgents {
         let eject = Encoder::client(t::CLIENT_EJECT).u16(code).blob(text.as_bytes());
         let frame = eject.finish().expect("a short text fits a frame");
         // It has no channel: no session of its own.
-        let event = Event::new("client-ejected", "Client:0".to_owned());
+        let event = Event::new(EventType::ClientEjected, "Client:0".to_owned());
         out.push(Action::Event(event.with("reason_code", code.to_string()).with("reason_msg", text)));
         let close = Close::Linger { us: self.shared.agents[usize::from(agent)].eject_linger_us };
         out.metrics.count_closed(reason);

@@ -10,7 +10,7 @@ use super::rate::Allowance;
 use super::reading_clock::ReadingClock;
 use super::settings::{Agent, Shared};
 use super::{ClientAgentMessage, ClientTimer, Origin, TimerKind};
-use crate::event_logger::Event;
+use crate::event_logger::{Event, EventType};
 use crate::outbox::{Action, Outbox, Participant, RoleMessage, RoleTimer};
 use crate::reason::Reason;
 use crate::wire::{ALL_CLIENTS, Channel, Encoder, Truncated, message_type as t};
@@ -140,7 +140,7 @@ impl Session {
             session.subscribe(channel, out);
         }
         if !session.origin.is_health_check {
-            out.push(Action::Event(session.event("client-connected").with_addresses(&session.origin)));
+            out.push(Action::Event(session.event(EventType::ClientConnected).with_addresses(&session.origin)));
         }
         let agent = session.agent(shared);
         if let Some(timeout_us) = agent.authentication_timeout_us {
@@ -228,7 +228,7 @@ impl Session {
         out.push(Action::Unsubscribe { participant: self.participant(), channel });
     }
 
-    fn event(&self, event_type: &str) -> Event {
+    fn event(&self, event_type: EventType) -> Event {
         Event::new(event_type, format!("Client:{}", self.channel))
     }
 
@@ -358,20 +358,21 @@ impl Session {
         let linger = Close::Linger { us: linger_us };
         let lost = |text: &str, out: &mut Outbox| {
             if !self.origin.is_health_check {
-                let event = self.event("client-lost").with_addresses(&self.origin);
+                let event = self.event(EventType::ClientLost).with_addresses(&self.origin);
                 out.push(Action::Event(event.with("reason", text)));
             }
         };
         let close = match end {
             End::Eject { code, text, .. } => {
-                let name = if reason.is_security() { "client-ejected-security" } else { "client-ejected" };
+                let name =
+                    if reason.is_security() { EventType::ClientEjectedSecurity } else { EventType::ClientEjected };
                 let event = self.event(name).with("reason_code", code.to_string());
                 out.push(Action::Event(event.with("reason_msg", String::from_utf8_lossy(&text))));
                 self.write_message(Encoder::client(t::CLIENT_EJECT).u16(code).blob(&text), out);
                 linger
             }
             End::Disconnected => {
-                out.push(Action::Event(self.event("client-disconnected")));
+                out.push(Action::Event(self.event(EventType::ClientDisconnected)));
                 Close::Now
             }
             // Lingering, so that input not yet read does not turn the end of file into a reset (CA-13).

@@ -115,6 +115,7 @@ pub fn take_over(running: &Config, read: &Config) -> (Config, Changes) {
             now output,
             now log_format,
             now rotate_interval,
+            now file_bytes_max = "file_max_bytes",
         });
     });
     (taken, changes)

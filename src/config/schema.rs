@@ -278,4 +278,6 @@ pub struct EventLogger {
     pub log_format: String,
     /// `None` = never.
     pub rotate_interval: Option<Duration>,
+    /// `None` = no limit.
+    pub file_bytes_max: Option<u64>,
 }

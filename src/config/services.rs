@@ -293,11 +293,20 @@ pub(super) fn event_logger(mut table: Table<'_>, context: &mut Context<'_>) -> O
     );
     let rotate_interval =
         table.parsed("rotate_interval", "a number and min, h, hr, d or mo, or \"0\" for never", parse_period);
+    const FILE_BYTES_MIN: u64 = 4096;
+    let file_bytes_max = table.value("file_max_bytes").filter(|value| !is_zero(value.get_ref()));
+    let file_bytes_max =
+        file_bytes_max.and_then(|value| table.integer_in("file_max_bytes", value, FILE_BYTES_MIN..=BUDGET_BYTES_MAX));
     table.finish();
     Some(EventLogger {
         bind: bind?.into_inner(),
         output: output?.into_inner(),
         log_format: log_format.unwrap_or_else(|| "el-%Y-%m-%d-%H-%M-%S.log".into()),
         rotate_interval: rotate_interval.flatten(),
+        file_bytes_max: file_bytes_max.map(Spanned::into_inner),
     })
+}
+
+fn is_zero(value: &DeValue<'_>) -> bool {
+    value.as_integer().is_some_and(|value| u64::from_str_radix(value.as_str(), value.radix()) == Ok(0))
 }

@@ -4,6 +4,7 @@
 //! a full disk costs lines and one message for each burst. What a file is called and what stands in it is decided by
 //! [`super::log`].
 
+use super::EventLoggerFigures;
 use super::log::{self, Log, Opening};
 use crate::config;
 use jiff::Zoned;
@@ -14,6 +15,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, UdpSocket};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -26,6 +28,8 @@ const SOCKET_BUFFER_BYTES: usize = 8 << 20;
 const BATCH_BYTES: usize = 256 << 10;
 /// How long after a failure to open a file the next attempt is made.
 const OPEN_AGAIN_AFTER: Duration = Duration::from_secs(1);
+/// Files of one name, each with a number behind it, that may be full: more of them are a template without a time.
+const NUMBERED_FILES_MAX: u32 = 10_000;
 /// Refused packets are noted at most this often, with their number.
 const REFUSALS_NOTED_EVERY: Duration = Duration::from_secs(1);
 
@@ -55,7 +59,7 @@ fn why(error: &io::Error) -> String {
 pub struct EventLoggerServer {
     socket: UdpSocket,
     log: Log,
-    local_addr: SocketAddr,
+    figures: Arc<EventLoggerFigures>,
 }
 
 impl EventLoggerServer {
@@ -75,14 +79,14 @@ impl EventLoggerServer {
             let local_addr = socket.local_addr()?;
             Ok((socket, local_addr))
         })();
-        let (socket, local_addr) = bound.map_err(|source| BindError { address, source })?;
-        let log = Log::new(config.output.clone(), config.log_format.clone(), config.rotate_interval);
-        Ok(Self { socket, log, local_addr })
+        let (socket, local_addr): (UdpSocket, SocketAddr) = bound.map_err(|source| BindError { address, source })?;
+        let figures = Arc::new(EventLoggerFigures::new(local_addr, &socket));
+        Ok(Self { socket, log: Log::new(config.into()), figures })
     }
 
     /// Where packets go to; the port is the real one when 0 was configured.
     pub fn local_addr(&self) -> SocketAddr {
-        self.local_addr
+        self.figures.address
     }
 
     /// Opens the first file and begins to read, on the thread `event-logger`.
@@ -91,21 +95,21 @@ impl EventLoggerServer {
     /// When the operating system gives no thread or no pair of sockets.
     pub fn start(self) -> io::Result<RunningEventLogger> {
         let (stop, stopped) = UnixStream::pair()?;
-        let local_addr = self.local_addr;
+        let figures = self.figures.clone();
         let settings: Arc<Mutex<Option<config::EventLogger>>> = Arc::default();
         let taken = settings.clone();
         let thread = std::thread::Builder::new().name("event-logger".into()).spawn(move || {
-            let (writer, refused) = (Writer::new(self.log), Refused::default());
+            let (writer, refused) = (Writer::new(self.log, self.figures), Refused::default());
             Worker { writer, socket: self.socket, stopped, settings: taken, refused }.run();
         })?;
-        Ok(RunningEventLogger { local_addr, settings, stop: Some(stop), thread: Some(thread) })
+        Ok(RunningEventLogger { figures, settings, stop: Some(stop), thread: Some(thread) })
     }
 }
 
 /// A running Event Logger; dropping it stops it.
 #[derive(Debug)]
 pub struct RunningEventLogger {
-    local_addr: SocketAddr,
+    figures: Arc<EventLoggerFigures>,
     /// What the thread is to go on with, until it has taken it.
     settings: Arc<Mutex<Option<config::EventLogger>>>,
     /// Closing it is the signal.
@@ -116,7 +120,12 @@ pub struct RunningEventLogger {
 impl RunningEventLogger {
     /// Where packets go to.
     pub fn local_addr(&self) -> SocketAddr {
-        self.local_addr
+        self.figures.address
+    }
+
+    /// What it counts.
+    pub fn figures(&self) -> Arc<EventLoggerFigures> {
+        self.figures.clone()
     }
 
     /// Goes on with other settings, at the same address: if they name another file, it is opened now.
@@ -160,7 +169,7 @@ struct Worker {
 impl Worker {
     fn run(mut self) {
         let mut packet = vec![0; PACKET_BYTES_MAX];
-        self.writer.prepare(&Zoned::now());
+        self.writer.prepare(&Zoned::now(), 0);
         loop {
             let stop = self.wait();
             // After the signal to stop: once more what had arrived before it.
@@ -195,12 +204,16 @@ impl Worker {
     fn drain(&mut self, packet: &mut [u8]) {
         loop {
             let now = Zoned::now();
+            let time = log::time_text(&now);
             let mut lines = Lines::default();
             let more = loop {
                 match self.socket.recv(packet) {
-                    Ok(length) => match log::line(&packet[..length], &now) {
+                    Ok(length) => match log::line_at(&packet[..length], &time) {
                         Ok(line) => lines.push(&line),
-                        Err(refusal) => self.refused.count(refusal),
+                        Err(refusal) => {
+                            self.writer.figures.refused.fetch_add(1, Ordering::Relaxed);
+                            self.refused.count(refusal);
+                        }
                     },
                     Err(error) if error.kind() == ErrorKind::WouldBlock => break false,
                     Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -214,7 +227,7 @@ impl Worker {
                     break true;
                 }
             };
-            self.writer.write(&lines, &now);
+            self.writer.write(lines, &now);
             if !more {
                 return;
             }
@@ -256,6 +269,26 @@ struct Lines {
 }
 
 impl Lines {
+    fn first_bytes(&self) -> usize {
+        self.text.bytes().position(|byte| byte == b'\n').map_or(self.text.len(), |end| end + 1)
+    }
+
+    /// Takes whole lines from the front: all, or as many as fit into so many bytes, and one in any case.
+    fn take(&mut self, bytes_max: u64) -> Lines {
+        let Some(room) = usize::try_from(bytes_max).ok().filter(|&room| room < self.text.len()) else {
+            return std::mem::take(self);
+        };
+        let fits = self.text.as_bytes()[..room].iter().rposition(|&byte| byte == b'\n');
+        let end = fits.map_or_else(|| self.first_bytes(), |end| end + 1);
+        let rest = self.text.split_off(end);
+        let taken = std::mem::replace(&mut self.text, rest);
+        let count = taken.bytes().filter(|&byte| byte == b'\n').count() as u64;
+        self.count -= count;
+        Lines { text: taken, count }
+    }
+}
+
+impl Lines {
     fn push(&mut self, line: &str) {
         self.text.push_str(line);
         self.count += 1;
@@ -266,6 +299,9 @@ impl Lines {
 trait Sink {
     /// Appends all, or nothing.
     fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
+
+    /// Bytes that it has.
+    fn length(&self) -> u64;
 }
 
 impl Sink for File {
@@ -285,6 +321,10 @@ impl Sink for File {
         }
         Ok(())
     }
+
+    fn length(&self) -> u64 {
+        self.metadata().map_or(0, |metadata| metadata.len())
+    }
 }
 
 type Open = fn(&Path) -> io::Result<Box<dyn Sink>>;
@@ -299,6 +339,7 @@ fn open_file(path: &Path) -> io::Result<Box<dyn Sink>> {
 /// The file that is open, and the troubles with it.
 struct Writer {
     log: Log,
+    figures: Arc<EventLoggerFigures>,
     open: Open,
     file: Option<(PathBuf, Box<dyn Sink>)>,
     failed_at: Option<Instant>,
@@ -308,28 +349,29 @@ struct Writer {
 }
 
 impl Writer {
-    fn new(log: Log) -> Self {
-        Self { log, open: open_file, file: None, failed_at: None, lost: 0, failing: false }
+    fn new(log: Log, figures: Arc<EventLoggerFigures>) -> Self {
+        Self { log, figures, open: open_file, file: None, failed_at: None, lost: 0, failing: false }
     }
 
     /// Goes on with other settings.
     fn reload(&mut self, settings: &config::EventLogger, now: &Zoned) {
-        self.log.reload(settings.output.clone(), settings.log_format.clone(), settings.rotate_interval);
+        self.log.reload(settings.into());
         self.failed_at = None;
-        self.prepare(now);
+        self.prepare(now, 0);
     }
 
-    /// Opens the file that is due, if any.
-    fn prepare(&mut self, now: &Zoned) {
-        let Some(Opening { path, line }) = self.log.due(now) else { return };
+    /// Opens the file that is due for a line of so many bytes, if any.
+    fn prepare(&mut self, now: &Zoned, line_bytes: usize) {
+        let Some(Opening { path, line }) = self.log.due(now, line_bytes) else { return };
         if self.failed_at.is_some_and(|at| at.elapsed() < OPEN_AGAIN_AFTER) {
             return;
         }
-        match (self.open)(&path).and_then(|mut file| file.append(line.as_bytes()).map(|()| file)) {
-            Ok(file) => {
+        match self.open_with_room(path.clone(), &line, line_bytes) {
+            Ok((path, file)) => {
                 tracing::info!(path = %path.display(), "event log opened");
+                self.figures.files.fetch_add(1, Ordering::Relaxed);
+                self.log.opened(now, file.length());
                 self.file = Some((path, file));
-                self.log.opened(now);
                 self.failed_at = None;
             }
             Err(error) => {
@@ -339,24 +381,54 @@ impl Writer {
         }
     }
 
-    fn write(&mut self, lines: &Lines, now: &Zoned) {
-        if lines.count == 0 {
-            return;
-        }
-        self.prepare(now);
-        // If the next file cannot be opened, the old one is still better than none.
-        let Some((path, file)) = &mut self.file else {
-            self.lost += lines.count;
-            return;
+    /// Opens a file and writes its first line; if one of the name has no room for it and the line that follows, one with a
+    /// number behind the name.
+    fn open_with_room(&self, path: PathBuf, line: &str, line_bytes: usize) -> io::Result<(PathBuf, Box<dyn Sink>)> {
+        let name = |number: u32| match number {
+            0 => path.clone(),
+            number => PathBuf::from(format!("{}.{number}", path.display())),
         };
-        match file.append(lines.text.as_bytes()) {
-            Ok(()) => self.recovered(),
-            Err(error) => {
-                let path = path.clone();
-                self.lost += lines.count;
-                self.report(&path, &error);
+        // The last one there is, so that later lines never stand in an earlier file.
+        let last = (1..=NUMBERED_FILES_MAX).find(|&number| !name(number).exists()).unwrap_or(NUMBERED_FILES_MAX) - 1;
+        for number in last..=NUMBERED_FILES_MAX {
+            let mut file = (self.open)(&name(number))?;
+            if self.log.has_room(file.length(), line.len() + line_bytes) {
+                file.append(line.as_bytes())?;
+                return Ok((name(number), file));
             }
         }
+        Err(io::Error::other(format!("{NUMBERED_FILES_MAX} files of this name are full")))
+    }
+
+    fn write(&mut self, mut lines: Lines, now: &Zoned) {
+        while lines.count > 0 {
+            self.prepare(now, lines.first_bytes());
+            // If the next file cannot be opened, the old one is still better than none.
+            let room = if self.failed_at.is_some() { u64::MAX } else { self.log.room_bytes() };
+            let some = lines.take(room);
+            let Some((path, file)) = &mut self.file else {
+                self.lose(some.count);
+                continue;
+            };
+            match file.append(some.text.as_bytes()) {
+                Ok(()) => {
+                    self.log.wrote(some.text.len());
+                    self.figures.lines.fetch_add(some.count, Ordering::Relaxed);
+                    self.figures.bytes.fetch_add(some.text.len() as u64, Ordering::Relaxed);
+                    self.recovered();
+                }
+                Err(error) => {
+                    let path = path.clone();
+                    self.lose(some.count);
+                    self.report(&path, &error);
+                }
+            }
+        }
+    }
+
+    fn lose(&mut self, lines: u64) {
+        self.lost += lines;
+        self.figures.lost.fetch_add(lines, Ordering::Relaxed);
     }
 
     /// Says it once for each burst of failures.

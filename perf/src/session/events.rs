@@ -46,7 +46,7 @@ type Line = Map<String, Value>;
 /// # Errors
 /// When it does not appear, or a line is no JSON.
 pub fn mark(ai: &Internal, folder: &Path, marker: &str) -> Result<Vec<Line>, Failure> {
-    ai.log(&Event::new("session-marker", marker.to_owned()).encode());
+    ai.log(&Event::of_application("session-marker", marker.to_owned()).encode());
     wait::for_some(&format!("the marker {marker:?} in the event log"), || {
         // Bytes leave when the scenario waits for anything; the files tell nobody when they grow.
         ai.flush()?;

@@ -7,7 +7,7 @@ use crate::client_agent::TimerKind;
 fn a_session_begins_with_its_two_channels_and_an_event() {
     let mut fixture = Fixture::new();
     let client = fixture.connect_quietly();
-    let connected = Event::new("client-connected", format!("Client:{}", client.channel))
+    let connected = Event::of_application("client-connected", format!("Client:{}", client.channel))
         .with("remote_address", "10.1.2.3:4567")
         .with("local_address", "10.0.0.1:7198");
     let expected = [Seen::Subscribe(client.channel), Seen::Subscribe(10), Seen::Event(connected)];

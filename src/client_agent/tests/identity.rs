@@ -29,7 +29,7 @@ fn ca_13_eject_is_passed_on_byte_for_byte() {
     let mut fixture = Fixture::new();
     let client = fixture.established();
     let seen = fixture.deliver(client, t::CLIENTAGENT_EJECT, |message| message.u16(151).blob(b"by\xffe"));
-    let event = Event::new("client-ejected", format!("Client:{}", client.channel));
+    let event = Event::of_application("client-ejected", format!("Client:{}", client.channel));
     let event = event.with("reason_code", "151").with("reason_msg", "by\u{fffd}e");
     assert_eq!(seen[0], Seen::Event(event));
     assert_eq!(seen[1], to_client(client, t::CLIENT_EJECT, |message| message.u16(151).blob(b"by\xffe")));

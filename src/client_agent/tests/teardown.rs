@@ -19,7 +19,7 @@ fn teardown(client: Client, between: Vec<Seen>) -> Vec<Seen> {
 }
 
 fn lost(client: Client, reason: &str) -> Seen {
-    let event = Event::new("client-lost", format!("Client:{}", client.channel))
+    let event = Event::of_application("client-lost", format!("Client:{}", client.channel))
         .with("remote_address", "10.1.2.3:4567")
         .with("local_address", "10.0.0.1:7198")
         .with("reason", reason);
@@ -59,7 +59,7 @@ fn disconnecting_closes_without_an_eject_and_cleans_up() {
     let client = fixture.established();
     fixture.add_session_object(client, AVATAR);
     let seen = fixture.send(client, Encoder::client(t::CLIENT_DISCONNECT));
-    let event = Event::new("client-disconnected", format!("Client:{}", client.channel));
+    let event = Event::of_application("client-disconnected", format!("Client:{}", client.channel));
     let mut expected = vec![Seen::Event(event), Seen::Close(client.connection, Close::Now, Reason::Disconnected)];
     expected.extend(teardown(client, vec![deletion(client, AVATAR)]));
     assert_eq!(seen, expected);

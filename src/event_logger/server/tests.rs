@@ -1,5 +1,6 @@
 use super::*;
 use crate::event_logger::Event;
+use crate::event_logger::log::Files;
 use std::cell::RefCell;
 use std::sync::{Arc, Mutex};
 
@@ -9,6 +10,7 @@ fn config(output: &Path) -> config::EventLogger {
         output: output.to_owned(),
         log_format: "events.log".into(),
         rotate_interval: None,
+        file_bytes_max: None,
     }
 }
 
@@ -30,7 +32,7 @@ fn lines_of(path: &Path) -> Vec<serde_json::Value> {
 }
 
 fn event(name: &str) -> bytes::Bytes {
-    Event::new(name, "test".into()).encode()
+    Event::of_application(name, "test".into()).encode()
 }
 
 #[test]
@@ -125,6 +127,10 @@ impl Sink for DiskFile {
         self.disk.files.lock().expect("not poisoned")[self.index].1.push_str(text);
         Ok(())
     }
+
+    fn length(&self) -> u64 {
+        self.disk.files.lock().expect("not poisoned")[self.index].1.len() as u64
+    }
 }
 
 fn open_on_disk(path: &Path) -> io::Result<Box<dyn Sink>> {
@@ -139,8 +145,15 @@ fn at(seconds: i64) -> Zoned {
     jiff::Timestamp::from_second(1_795_336_414 + seconds).expect("in range").to_zoned(jiff::tz::TimeZone::UTC)
 }
 
+fn figures() -> Arc<EventLoggerFigures> {
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("binds");
+    Arc::new(EventLoggerFigures::new(socket.local_addr().expect("bound"), &socket))
+}
+
 fn writer(rotate_interval: Option<Duration>) -> Writer {
-    let mut writer = Writer::new(Log::new("/logs".into(), "%H-%M-%S.log".into(), rotate_interval));
+    let files =
+        Files { folder: "/logs".into(), name_template: "%H-%M-%S.log".into(), rotate_interval, bytes_max: None };
+    let mut writer = Writer::new(Log::new(files), figures());
     writer.open = open_on_disk;
     writer
 }
@@ -148,7 +161,7 @@ fn writer(rotate_interval: Option<Duration>) -> Writer {
 fn write(writer: &mut Writer, line: &str, seconds: i64) {
     let mut lines = Lines::default();
     lines.push(line);
-    writer.write(&lines, &at(seconds));
+    writer.write(lines, &at(seconds));
 }
 
 fn disk() -> Disk {
@@ -182,6 +195,8 @@ fn a_full_disk_costs_the_lines_of_that_time_and_is_reported_once() {
     write(&mut writer, "four\n", 3);
     assert!(!writer.failing);
     assert_eq!(writer.lost, 0);
+    let counted: Vec<_> = writer.figures.figures().iter().map(|figure| (figure.name, figure.value)).collect();
+    assert!(counted.contains(&("lines", 2)) && counted.contains(&("lines_lost", 2)), "{counted:?}");
     assert!(disk.files.lock().expect("not poisoned")[0].1.ends_with("}\none\nfour\n"));
 }
 
@@ -190,4 +205,71 @@ fn a_full_disk_costs_the_lines_of_that_time_and_is_reported_once() {
 fn a_real_write_without_space_is_an_error_and_not_a_panic() {
     let mut full = OpenOptions::new().append(true).open("/dev/full").expect("Linux has it");
     assert!(full.append(b"line\n").is_err());
+}
+
+#[test]
+fn no_file_grows_beyond_its_limit_and_no_line_is_lost_or_split() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = config::EventLogger { file_bytes_max: Some(4096), ..config(folder.path()) };
+    let events: Vec<bytes::Bytes> = (0..300).map(|number| event(&format!("number {number}"))).collect();
+    // Two lives: the second goes on in the last file of the first.
+    for events in events.chunks(150) {
+        let logger = EventLoggerServer::bind(&config).expect("binds").start().expect("starts");
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("binds");
+        for event in events {
+            socket.send_to(event, logger.local_addr()).expect("sent");
+        }
+        logger.stop();
+    }
+    let mut seen = Vec::new();
+    for number in 0.. {
+        let name = if number == 0 { "events.log".to_owned() } else { format!("events.log.{number}") };
+        let path = folder.path().join(name);
+        let Ok(metadata) = path.metadata() else { break };
+        assert!(metadata.len() <= 4096, "{number}");
+        let lines = lines_of(&path);
+        assert_eq!(lines[0]["type"], "log-opened");
+        seen.extend(
+            lines.iter().filter_map(|line| line["type"].as_str()?.strip_prefix("number ")?.parse::<u32>().ok()),
+        );
+    }
+    assert_eq!(seen, (0..300).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_line_longer_than_a_file_may_be_gets_a_file_of_its_own() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = config::EventLogger { file_bytes_max: Some(4096), ..config(folder.path()) };
+    let logger = EventLoggerServer::bind(&config).expect("binds").start().expect("starts");
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("binds");
+    for name in ["small", &"x".repeat(9000), "after"] {
+        socket.send_to(&event(name), logger.local_addr()).expect("sent");
+    }
+    logger.stop();
+    let last = lines_of(&folder.path().join("events.log.2"));
+    assert_eq!(last.last().expect("a line")["type"], "after");
+    assert_eq!(lines_of(&folder.path().join("events.log.1")).len(), 2);
+}
+
+#[test]
+fn a_reload_goes_on_in_another_folder_and_loses_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let logger = EventLoggerServer::bind(&config(folder.path())).expect("binds").start().expect("starts");
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("binds");
+    socket.send_to(&event("before"), logger.local_addr()).expect("sent");
+    while !folder.path().join("events.log").exists() || lines_of(&folder.path().join("events.log")).len() < 2 {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let other = folder.path().join("other");
+    logger.reload(&config(&other));
+    while !other.join("events.log").exists() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    socket.send_to(&event("after"), logger.local_addr()).expect("sent");
+    logger.stop();
+    let types = |lines: Vec<serde_json::Value>| {
+        lines.iter().map(|line| line["type"].as_str().map(str::to_owned)).collect::<Vec<_>>()
+    };
+    assert_eq!(types(lines_of(&folder.path().join("events.log"))).last(), Some(&Some("before".to_owned())));
+    assert_eq!(types(lines_of(&other.join("events.log"))), [Some("log-opened".to_owned()), Some("after".to_owned())]);
 }
