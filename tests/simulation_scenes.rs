@@ -70,7 +70,7 @@ fn frame(encoder: Encoder) -> Bytes {
 
 impl Play {
     fn new(seed: u64, shards: usize, batches: usize) -> Self {
-        let stage = Stage::whole(CONTRACT, "");
+        let stage = Stage::whole(CONTRACT, "interest_timeout_ms = 60000\n");
         let (hash, home) = (stage.hash(), stage.home(shards));
         let mut world = stage.world(seed, Shape::new(shards, batches));
         let ai = world.connect(LINK_ACCEPTOR, LINK_LISTENER);
@@ -412,7 +412,8 @@ fn a_long_deletion_does_not_fill_the_ring_of_an_executor_that_is_behind() {
     let limits = FanOutLimits { slice_objects: 16, round_objects: 16, ..FanOutLimits::default() };
     let mut deepest = 0;
     for seed in 0..4 {
-        let mut world = Stage::whole(CONTRACT, "").sliced(limits).world(seed, Shape::new(4, 64));
+        let mut world =
+            Stage::whole(CONTRACT, "interest_timeout_ms = 60000\n").sliced(limits).world(seed, Shape::new(4, 64));
         let ai = world.connect(LINK_ACCEPTOR, LINK_LISTENER);
         world.send(ai, &frame(Encoder::control(t::CONTROL_ADD_CHANNEL).channel(AI)));
         let create = |doid: u32, parent: u32| {

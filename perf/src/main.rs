@@ -3,7 +3,7 @@
 use clap::{Args, Parser, Subcommand};
 use donet_perf::md::table::Table;
 use donet_perf::md::{FanOut, PingPong, Subscribe};
-use donet_perf::players::Players;
+use donet_perf::players::{Players, Storm};
 use donet_perf::relay::Relay;
 use donet_perf::session::{Target, run};
 use donet_perf::target::{Target as Load, TargetArguments, resolve};
@@ -40,6 +40,13 @@ enum Command {
     Players {
         #[command(flatten)]
         load: Players,
+        #[command(flatten)]
+        target: TargetArguments,
+    },
+    /// Lets all clients of that game come at once and vanish at once, again and again; one JSON line for each storm.
+    Storm {
+        #[command(flatten)]
+        load: Storm,
         #[command(flatten)]
         target: TargetArguments,
     },
@@ -163,6 +170,11 @@ fn players(load: &Players, target: &TargetArguments) -> Result<(), Failure> {
     Ok(())
 }
 
+fn storm(load: &Storm, target: &TargetArguments) -> Result<(), Failure> {
+    let target = Load::start_with(target, 0, |setup| load.configure(setup))?;
+    load.run(&target, |report| println!("{}", report.json_line()))
+}
+
 fn relay(arguments: &RelayArguments) -> Result<(), Failure> {
     let mut relay = Relay::bind(arguments.bind, arguments.receivers)?;
     // The same words as the daemon's, so that what waits for one can wait for the other.
@@ -176,6 +188,7 @@ fn main() -> ExitCode {
         Command::Session(arguments) => session(arguments),
         Command::Md(command) => md(command),
         Command::Players { load, target } => players(&load, &target),
+        Command::Storm { load, target } => storm(&load, &target),
         Command::Relay(arguments) => relay(&arguments),
     };
     match outcome {

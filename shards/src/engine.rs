@@ -8,7 +8,7 @@ use crate::app::{ConnectionId, Effect, Input, Shard, ShardId, Turn};
 use crate::counters::{Counters, Queues};
 use crate::faults::{Fault, seeded};
 use crate::mesh::Port;
-use crate::receive::{ReceiveBuffer, ReceivePool};
+use crate::receive::{READS_PER_INTAKE, ReceiveBuffer, ReceivePool};
 use crate::timers::Timers;
 use hashbrown::HashMap;
 use std::collections::VecDeque;
@@ -37,6 +37,10 @@ pub(crate) struct Engine<S: Shard> {
     /// How much of it was there when the intake began: the rest came after the counters were loaded, and waits.
     taken_in: usize,
     takes_in: bool,
+    /// How many of what arrived are connections to be read from.
+    reads_waiting: usize,
+    /// As many may wait.
+    reads_max: usize,
     /// Handlers that one turn runs.
     budget: usize,
     /// What this turn, or the next ones if its budget is spent, have to handle, breadth first.
@@ -59,6 +63,8 @@ impl<S: Shard> Engine<S> {
             arrived: VecDeque::new(),
             taken_in: 0,
             takes_in: false,
+            reads_waiting: 0,
+            reads_max: READS_PER_INTAKE,
             budget: TURN_BUDGET_HANDLERS,
             work: VecDeque::new(),
             held: VecDeque::new(),
@@ -80,6 +86,11 @@ impl<S: Shard> Engine<S> {
     /// Whether sources may be read: not while what earlier ones caused waits for room in the mesh.
     pub(crate) fn accepts_input(&self) -> bool {
         !self.port.is_clogged()
+    }
+
+    /// How many more connections may be read before the next intake.
+    pub(crate) fn room_for_reads(&self) -> usize {
+        if self.accepts_input() { self.reads_max - self.reads_waiting } else { 0 }
     }
 
     /// The application, for tests that look inside.
@@ -116,9 +127,9 @@ impl<S: Shard> Engine<S> {
     }
 
     /// Room for received bytes, or `None` while the connection must not be read: it is gone, paused, or has bytes that
-    /// were not handled yet.
+    /// were not handled yet, or enough others have.
     pub(crate) fn receive_space(&mut self, connection: ConnectionId) -> Option<&mut [u8]> {
-        if !self.accepts_input() {
+        if self.room_for_reads() == 0 {
             return None;
         }
         let buffer = self.receive.get_mut(&connection)?;
@@ -134,7 +145,15 @@ impl<S: Shard> Engine<S> {
     pub(crate) fn received(&mut self, connection: ConnectionId, bytes: usize) {
         if let Some(buffer) = self.receive.get_mut(&connection) {
             buffer.filled(bytes);
+            self.reads_waiting += 1;
             self.arrived.push_back(Work::Received(connection));
+        }
+    }
+
+    /// Says that nothing was put into [`Engine::receive_space`].
+    pub(crate) fn received_nothing(&mut self, connection: ConnectionId) {
+        if let Some(buffer) = self.receive.get_mut(&connection) {
+            buffer.settle(&mut self.pool);
         }
     }
 
@@ -154,9 +173,10 @@ impl<S: Shard> Engine<S> {
         }
     }
 
-    /// Makes turns shorter than [`TURN_BUDGET_HANDLERS`], for a simulated world in which that is never spent.
-    pub(crate) fn set_budget(&mut self, handlers: usize) {
-        self.budget = handlers;
+    /// Makes turns shorter than [`TURN_BUDGET_HANDLERS`], and intakes smaller than [`READS_PER_INTAKE`], for a simulated
+    /// world in which those are never spent.
+    pub(crate) fn set_budget(&mut self, handlers: usize, reads: usize) {
+        (self.budget, self.reads_max) = (handlers, reads);
     }
 
     /// One turn. `wake` is called for each executor that has something new to take. Effects that may leave are in
@@ -269,7 +289,10 @@ impl<S: Shard> Engine<S> {
             work.rotate_left(leftovers);
         }
         if self.accepts_input() {
-            self.work.extend(self.arrived.drain(..self.taken_in));
+            let Self { reads_waiting, arrived, work, taken_in, .. } = self;
+            work.extend(arrived.drain(..*taken_in).inspect(|taken| {
+                *reads_waiting -= usize::from(matches!(taken, Work::Received(_)));
+            }));
             while let Some(timer) = self.timers.pop_due(now_us) {
                 self.work.push_back(Work::Input(Input::Timer(timer)));
             }
@@ -309,12 +332,11 @@ impl<S: Shard> Engine<S> {
     ) {
         let Some(buffer) = receive.get_mut(&connection) else { return };
         buffer.offered();
-        if buffer.is_paused() {
-            return;
+        if !buffer.is_paused() {
+            let used = shard.on_received(connection, buffer.bytes(), turn);
+            buffer.consume(used);
         }
-        let used = shard.on_received(connection, buffer.bytes(), turn);
-        buffer.consume(used);
-        buffer.release_if_empty(pool);
+        buffer.settle(pool);
     }
 
     /// An end of a connection is told after everything that it had sent, and only if the application has not closed it.

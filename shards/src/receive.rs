@@ -8,10 +8,16 @@ const INITIAL_BYTES: usize = 16 * 1024;
 /// length) with room for as much again, so that a read is never cut to the last bytes of a frame.
 const LARGE_BYTES: usize = 128 * 1024;
 const _: () = assert!(LARGE_BYTES > 65_537);
-/// Spare initial buffers that an executor keeps: 1,024 connections that speak in the same turn reuse 16 MiB.
-const POOL_INITIAL: usize = 1024;
-/// Spare large buffers: links that fill theirs every turn are few.
-const POOL_LARGE: usize = 64;
+/// Connections whose bytes wait for one intake: more than these are read when the turn that takes them in is over. As many
+/// buffers are on their way at most, however many connections speak at once.
+pub(crate) const READS_PER_INTAKE: usize = 256;
+/// Spare initial buffers that an executor keeps: as many as an intake needs, 4 MiB.
+const POOL_INITIAL: usize = READS_PER_INTAKE;
+/// Spare large buffers, 4 MiB: links that fill theirs every turn are few.
+const POOL_LARGE: usize = 32;
+/// So many unused bytes move into memory of just their size: a connection that stops within a frame holds no whole buffer.
+const REST_BYTES: usize = 1024;
+const _: () = assert!(REST_BYTES < INITIAL_BYTES);
 
 /// Spare buffers of both sizes.
 #[derive(Debug, Default)]
@@ -62,10 +68,14 @@ impl ReceiveBuffer {
         if self.paused || self.pending {
             return None;
         }
-        if self.memory.is_empty() {
-            self.memory = if self.hungry { pool.take_large() } else { pool.take_initial() };
-        }
-        if self.start > 0 {
+        if self.memory.len() < INITIAL_BYTES {
+            // Nothing, or the rest that was moved away.
+            let mut memory = if self.hungry { pool.take_large() } else { pool.take_initial() };
+            let rest = self.bytes();
+            memory[..rest.len()].copy_from_slice(rest);
+            (self.start, self.end) = (0, rest.len());
+            self.memory = memory;
+        } else if self.start > 0 {
             self.memory.copy_within(self.start..self.end, 0);
             self.end -= self.start;
             self.start = 0;
@@ -127,9 +137,18 @@ impl ReceiveBuffer {
         self.ended.take()
     }
 
-    pub(crate) fn release_if_empty(&mut self, pool: &mut ReceivePool) {
-        if self.start == self.end && !self.pending {
+    /// Gives back what is not needed until more comes.
+    pub(crate) fn settle(&mut self, pool: &mut ReceivePool) {
+        let rest = self.end - self.start;
+        if self.pending {
+            return;
+        }
+        if rest == 0 {
             self.release(pool);
+        } else if rest <= REST_BYTES && self.memory.len() >= INITIAL_BYTES {
+            let rest = self.bytes().to_vec();
+            (self.start, self.end) = (0, rest.len());
+            pool.give_back(std::mem::replace(&mut self.memory, rest));
         }
     }
 
@@ -187,7 +206,7 @@ mod tests {
             buffer.filled(bytes.min(room));
             buffer.offered();
             buffer.consume(bytes.min(room));
-            buffer.release_if_empty(&mut pool);
+            buffer.settle(&mut pool);
             room
         };
         let rooms = [INITIAL_BYTES, LARGE_BYTES, INITIAL_BYTES, 100, 100].map(&mut read);
@@ -202,7 +221,43 @@ mod tests {
         buffer.filled(1);
         buffer.offered();
         buffer.consume(1);
-        buffer.release_if_empty(&mut pool);
+        buffer.settle(&mut pool);
         assert_eq!((buffer.memory.capacity(), pool.initial.len()), (0, 1));
+    }
+    #[test]
+    fn the_beginning_of_a_frame_is_kept_in_memory_of_its_size() {
+        let mut pool = ReceivePool::default();
+        let mut buffer = ReceiveBuffer::default();
+        buffer.space(&mut pool).unwrap()[..5].copy_from_slice(b"abcde");
+        buffer.filled(5);
+        buffer.settle(&mut pool);
+        assert_eq!(buffer.memory.len(), INITIAL_BYTES, "not before it was offered");
+        buffer.offered();
+        buffer.consume(2);
+        buffer.settle(&mut pool);
+        assert_eq!((buffer.bytes(), buffer.memory.capacity(), pool.initial.len()), (&b"cde"[..], 3, 1));
+        // And after every read that brings nothing.
+        buffer.space(&mut pool).unwrap();
+        buffer.settle(&mut pool);
+        assert_eq!((buffer.bytes(), buffer.memory.capacity(), pool.initial.len()), (&b"cde"[..], 3, 1));
+        buffer.space(&mut pool).unwrap()[..2].copy_from_slice(b"fg");
+        buffer.filled(2);
+        buffer.offered();
+        assert_eq!(buffer.bytes(), b"cdefg");
+        buffer.consume(5);
+        buffer.settle(&mut pool);
+        assert_eq!((buffer.memory.capacity(), pool.initial.len()), (0, 1));
+    }
+
+    #[test]
+    fn no_more_spare_buffers_are_kept_than_an_intake_needs() {
+        let mut pool = ReceivePool::default();
+        let mut all: Vec<ReceiveBuffer> = Vec::new();
+        all.resize_with(2 * READS_PER_INTAKE, ReceiveBuffer::default);
+        for buffer in &mut all {
+            buffer.space(&mut pool).unwrap();
+        }
+        all.iter_mut().for_each(|buffer| buffer.settle(&mut pool));
+        assert_eq!(pool.initial.len(), READS_PER_INTAKE);
     }
 }

@@ -14,6 +14,7 @@ use crate::app::{
 use crate::counters::Counters;
 use crate::engine::{Engine, TURN_BUDGET_HANDLERS};
 use crate::mesh::ports;
+use crate::receive::READS_PER_INTAKE;
 use hashbrown::HashMap;
 use smallvec::SmallVec;
 use std::collections::VecDeque;
@@ -72,12 +73,14 @@ pub struct Shape {
     pub batches: usize,
     /// Handlers of a turn.
     pub budget: usize,
+    /// Connections that are read before a turn.
+    pub reads: usize,
 }
 
 impl Shape {
     /// With turns as long as the daemon's.
     pub fn new(shards: usize, batches: usize) -> Self {
-        Self { shards, batches, budget: TURN_BUDGET_HANDLERS }
+        Self { shards, batches, budget: TURN_BUDGET_HANDLERS, reads: READS_PER_INTAKE }
     }
 }
 
@@ -193,7 +196,7 @@ impl<S: Shard> World<S> {
         for (index, port) in ports(shape.shards, shape.batches).into_iter().enumerate() {
             let id = ShardId(index as u16);
             let mut engine = Engine::new(make(id), port, id, shape.shards);
-            engine.set_budget(shape.budget);
+            engine.set_budget(shape.budget, shape.reads);
             engine.start(self.now_us);
             self.executors.push(Executor { engine, daemon, phase: Phase::Between, stopped: false, slow: false });
             self.carry_out(self.executors.len() - 1);

@@ -146,7 +146,8 @@ impl Shard for Notes {
 /// Notes that came before something in their past, or never.
 fn violations(seed: u64) -> usize {
     let shards = 2 + (seed % 4) as usize;
-    let shape = Shape { shards, batches: 1 + (seed % 3) as usize, budget: [1, 3, 512][(seed / 3 % 3) as usize] };
+    let (budget, reads) = ([1, 3, 512][(seed / 3 % 3) as usize], [1, 256][(seed / 9 % 2) as usize]);
+    let shape = Shape { shards, batches: 1 + (seed % 3) as usize, budget, reads };
     let oracle = Rc::new(RefCell::new(Oracle::new(seed, shards)));
     let mut world = World::shaped(seed, shape, |_| Notes { oracle: oracle.clone(), peer: None });
     let all: Vec<ShardId> = (0..shards as u16).map(ShardId).collect();

@@ -6,6 +6,7 @@
 mod banner;
 mod contract;
 mod database;
+mod memory;
 mod outside;
 mod placement;
 mod surroundings;
@@ -135,6 +136,7 @@ pub fn run(file: &Path) -> Result<(), BootError> {
         .transpose()
         .map_err(refuse)?;
     let stop = serve_signals(control)?;
+    memory::look_after().map_err(refuse)?;
     print!("{banner}");
 
     let badly = wait(executors, shards);

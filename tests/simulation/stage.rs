@@ -23,7 +23,6 @@ version_string = "sim"
 channel_min = 1000000
 channel_max = 1000999
 interest_permission = "enabled"
-interest_timeout_ms = 60000
 "#;
 
 /// What the daemons of a world have in common.

@@ -166,6 +166,16 @@ impl Crowd {
         }
     }
 
+    /// All clients are gone without a word; the next ones are new.
+    pub(super) fn vanish(&mut self, network: &mut Network) {
+        for client in std::mem::take(&mut self.clients) {
+            self.by_slot[client.key.slot()] = None;
+            network.reset(client.key);
+        }
+        (self.welcomed, self.entered) = (0, 0);
+        self.awaited.fill(0);
+    }
+
     /// The first thing that was wrong.
     pub(super) fn check(&mut self) -> Result<(), Failure> {
         self.failure.take().map_or(Ok(()), Err)

@@ -1,11 +1,13 @@
 //! Many clients of one small game, from outside: who logs in, sees, moves, and how long it takes until others see it.
 //!
 //! [`Players`] is what may be asked for and the course of a run; [`cast`] the game's numbers, and what its AI does;
-//! [`crowd`] the clients; [`schedule`] what is due when; [`strangers`] connections that come and go meanwhile.
+//! [`crowd`] the clients; [`schedule`] what is due when; [`strangers`] connections that come and go meanwhile; [`storm`] is
+//! the other course that a run may take: all come at once and vanish at once.
 
 mod cast;
 mod crowd;
 mod schedule;
+mod storm;
 mod strangers;
 
 use crate::daemon::Setup;
@@ -18,7 +20,9 @@ use cast::Cast;
 use clap::Args;
 use crowd::Crowd;
 use schedule::Schedule;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
+pub use storm::Storm;
 use strangers::Strangers;
 
 /// How long a run may go without any progress before it counts as hanging.
@@ -79,8 +83,8 @@ impl Players {
         let agent =
             target.client_agent.ok_or_else(|| Failure::new("players need a server that this program starts"))?;
         let (mut network, cast) = (Network::new()?, Cast::new()?);
-        let strangers = Strangers::new(agent, self.strangers, cast.hello());
-        let mut run = Run { crowd: Crowd::new(self, cast, agent), strangers };
+        let hello = cast.hello();
+        let mut run = Run { crowd: Crowd::new(self, cast, agent) };
         run.crowd.connect_ai(&mut network, target.address)?;
         run.turns(&mut network, "the AI's link", |run, _| Ok(run.crowd.ai_is_ready()))?;
 
@@ -111,7 +115,7 @@ impl Players {
         if let Some((now, then)) = logged_in.server_bytes().zip(before.server_bytes()) {
             report.set("bytes_per_client", now.saturating_sub(then) as f64 / f64::from(self.clients));
         }
-        run.measure(&mut network, self, target, &mut report)?;
+        run.measure(&mut network, (self, agent, hello), target, &mut report)?;
         Ok(report)
     }
 }
@@ -119,18 +123,14 @@ impl Players {
 /// A run under way.
 struct Run {
     crowd: Crowd,
-    strangers: Strangers,
 }
 
 impl Run {
     fn turn(&mut self, network: &mut Network, timeout: Duration) -> Result<(), Failure> {
-        let Self { crowd, strangers } = self;
         network.turn(Some(timeout), &mut |network: &mut Network, key: Key, input: Input<'_>| {
-            if !strangers.on_input(network, key, input) {
-                crowd.on_input(network, key, input);
-            }
+            self.crowd.on_input(network, key, input);
         })?;
-        crowd.check()
+        self.crowd.check()
     }
 
     /// Turns until `done` says so; it may take as long as there is progress.
@@ -156,7 +156,7 @@ impl Run {
     fn measure(
         &mut self,
         network: &mut Network,
-        options: &Players,
+        (options, agent, hello): (&Players, SocketAddr, Vec<u8>),
         target: &Target,
         report: &mut Report,
     ) -> Result<(), Failure> {
@@ -164,20 +164,21 @@ impl Run {
         let mut schedule = Schedule::new(options, begin);
         let end = begin + options.times.warm_up() + options.times.measured();
         let mut progress = Progress::new("players: play", (end - begin).as_millis() as u64);
-        let mut mark = None;
+        let (mut mark, mut strangers) = (None, None);
         loop {
             let now = Instant::now();
             if mark.is_none() && now >= begin + options.times.warm_up() {
                 self.crowd.begin_measuring();
-                self.strangers.begin();
+                if options.strangers > 0.0 {
+                    strangers = Some(Strangers::begin(agent, options.strangers, hello.clone())?);
+                }
                 mark = Some((Mark::take(target)?, self.crowd.counts()));
             }
             if now >= end {
                 break;
             }
             schedule.send_due(&mut self.crowd, network, now);
-            self.strangers.come(network, now)?;
-            let wait = schedule.wait(Instant::now()).min(self.strangers.wait(now)).min(TURN);
+            let wait = schedule.wait(Instant::now()).min(TURN);
             self.turn(network, wait)?;
             progress.show(now, (now - begin).as_millis() as u64, || self.crowd.condition());
         }
@@ -196,9 +197,8 @@ impl Run {
         report.set("all_updates_arrived_in_order", true);
         // What the generator itself was too slow for.
         report.set("updates_not_sent", schedule.due(end).saturating_sub(updates));
-        if options.strangers > 0.0 {
-            self.strangers.report(report, spent.elapsed);
-            self.turns(network, "the strangers' ends", |run, _| Ok(run.strangers.are_gone()))?;
+        if let Some(strangers) = strangers {
+            strangers.end()?.report(report);
             report.set("resident_bytes_before_strangers", mark.server_bytes());
             report.set("resident_bytes_after_strangers", Mark::take(target)?.server_bytes());
         }

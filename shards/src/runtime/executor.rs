@@ -390,10 +390,17 @@ impl<S: Shard> Core<S> {
     }
 
     fn wake_sources(&self) {
-        if self.engine.borrow().accepts_input() {
-            for connection in self.waiting_readers.borrow_mut().drain(..) {
-                connection.wake_reader();
-            }
+        let (accepts_input, mut room) = {
+            let engine = self.engine.borrow();
+            (engine.accepts_input(), engine.room_for_reads())
+        };
+        // The first come first; who is not waiting any more takes no place.
+        self.waiting_readers.borrow_mut().retain(|connection| {
+            let stays = room == 0;
+            room -= usize::from(!stays && connection.wake_reader());
+            stays
+        });
+        if accepts_input {
             for waker in self.waiting_acceptors.borrow_mut().drain(..) {
                 waker.wake();
             }

@@ -96,10 +96,9 @@ impl Connection {
         self.wake_reader();
     }
 
-    pub(super) fn wake_reader(&self) {
-        if let Some(waker) = self.reader.borrow_mut().take() {
-            waker.wake();
-        }
+    /// Returns whether its reader was waiting.
+    pub(super) fn wake_reader(&self) -> bool {
+        self.reader.borrow_mut().take().map(Waker::wake).is_some()
     }
 
     /// Sends what it can. `Ok(true)` when nothing is left.
@@ -442,6 +441,7 @@ async fn read<S: Shard>(core: Rc<Core<S>>, connection: Rc<Connection>) {
                     }
                     Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
                         full = false;
+                        engine.received_nothing(connection.id);
                     }
                     Err(error) => {
                         drop(engine);
@@ -456,7 +456,12 @@ async fn read<S: Shard>(core: Rc<Core<S>>, connection: Rc<Connection>) {
 
 /// Resolves when the engine can take bytes of this connection, or the connection is not open any more.
 async fn wait_for_space<S: Shard>(core: &Rc<Core<S>>, connection: &Rc<Connection>) {
+    let mut has_waited = false;
     std::future::poll_fn(|context| {
+        if std::mem::replace(&mut has_waited, true) {
+            // It was this one's turn. Whatever comes of it, the next that waits has its own after another turn.
+            core.poke();
+        }
         if connection.state.get() != State::Open || core.engine.borrow_mut().receive_space(connection.id).is_some() {
             return Poll::Ready(());
         }
@@ -557,13 +562,16 @@ pub(super) async fn accept<S: Shard>(core: Rc<Core<S>>, id: ListenerId, listener
             return;
         }
     };
+    // Linux gives what it accepts the options of the listener: calls that need not be made for every connection.
+    prepare(&SockRef::from(listener.get_ref()));
+    let bound = listener.get_ref().local_addr().ok().filter(|address| !address.ip().is_unspecified());
     loop {
         if let Err(error) = listener.readable().await {
             tracing::error!(%error, "a listener cannot be watched");
             return;
         }
         for _ in 0..ACCEPT_BURST {
-            match accept_one(listener.get_ref()) {
+            match accept_one(listener.get_ref(), bound) {
                 Ok(Some(socket)) => {
                     core.engine.borrow_mut().input(Input::Accepted { listener: id, socket });
                     core.poke();
@@ -580,8 +588,9 @@ pub(super) async fn accept<S: Shard>(core: Rc<Core<S>>, id: ListenerId, listener
     }
 }
 
-/// The next connection, ready to be served; `None` when there is none.
-fn accept_one(listener: &TcpListener) -> std::io::Result<Option<Socket>> {
+/// The next connection, ready to be served; `None` when there is none. `bound` is the listener's address, unless it is that
+/// of every interface.
+fn accept_one(listener: &TcpListener, bound: Option<SocketAddr>) -> std::io::Result<Option<Socket>> {
     let (stream, peer) = match listener.accept() {
         Ok(accepted) => accepted,
         Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => return Ok(None),
@@ -590,7 +599,28 @@ fn accept_one(listener: &TcpListener) -> std::io::Result<Option<Socket>> {
         Err(error) => return Err(error),
     };
     stream.set_nonblocking(true)?;
-    prepare(&SockRef::from(&stream));
-    let local = stream.local_addr()?;
+    let local = bound.map_or_else(|| stream.local_addr(), Ok)?;
     Ok(Some(Socket { kind: SocketKind::Tcp(stream), peer, local }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_accepted_connection_has_its_listeners_options() {
+        for address in ["127.0.0.1:0", "0.0.0.0:0"] {
+            let listener = TcpListener::bind(address).unwrap();
+            prepare(&SockRef::from(&listener));
+            let port = listener.local_addr().unwrap().port();
+            let client = TcpStream::connect(("127.0.0.1", port)).unwrap();
+            let bound = listener.local_addr().ok().filter(|address| !address.ip().is_unspecified());
+            let socket = accept_one(&listener, bound).unwrap().expect("a connection");
+            assert_eq!((socket.local, socket.peer), (client.peer_addr().unwrap(), client.local_addr().unwrap()));
+            let SocketKind::Tcp(stream) = socket.kind else { panic!("{:?}", socket.kind) };
+            let accepted = SockRef::from(&stream);
+            assert!(accepted.tcp_nodelay().unwrap() && accepted.keepalive().unwrap());
+            assert_eq!(accepted.tcp_keepalive_time().unwrap(), KEEPALIVE_IDLE);
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! Plays seeds in the simulator, `make sim`: `cargo run --example simulate -- 1000` (a count), `-- 500..900` (a range),
 //! `-- --trace 7` (one, with what happened in it). Exit status 1 when a guarantee is not kept.
 
-#[path = "../tests/simulation/mod.rs"]
+#[path = "mod.rs"]
 #[allow(dead_code, reason = "shared with the tests")]
 mod simulation;
 

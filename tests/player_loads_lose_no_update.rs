@@ -1,0 +1,62 @@
+//! The loads of `donet-perf` that play clients see every update of a daemon once and in order, and report what they saw.
+//! Figures are looked at for sense, never for speed; but what clients leave behind is the daemon's to give back.
+
+use donet_perf::Failure;
+use donet_perf::players::{Players, Storm};
+use donet_perf::report::{Report, Times};
+use donet_perf::target::{Target, TargetArguments};
+use donet_perf::wait;
+use std::path::PathBuf;
+
+fn arguments(shards: usize) -> TargetArguments {
+    TargetArguments {
+        donetd: Some(PathBuf::from(env!("CARGO_BIN_EXE_donetd"))),
+        shards,
+        // Tests share the machine.
+        server_cpu: "none".to_owned(),
+        ..TargetArguments::default()
+    }
+}
+
+fn figure(report: &Report, name: &str) -> f64 {
+    report.figure(name).unwrap_or_else(|| panic!("{name} is missing in {}", report.json_line()))
+}
+
+#[test]
+fn every_update_reaches_every_neighbour_while_strangers_come_and_go() -> Result<(), Failure> {
+    for shards in [1, 2, 4] {
+        let load = Players {
+            clients: 50,
+            zone_size: 8,
+            rate: 2.0,
+            heartbeat: 10.0,
+            logins: 50,
+            strangers: 50.0,
+            times: Times { seconds: 2.0, warm_up: 0.2 },
+        };
+        let target = Target::start_with(&arguments(shards), 0, |setup| load.configure(setup))?;
+        // It fails when one is missing, doubled or out of order.
+        let report = load.run(&target)?;
+        assert!(figure(&report, "deliveries") > 0.0 && figure(&report, "strangers") > 0.0, "{}", report.json_line());
+        assert_eq!(figure(&report, "strangers_refused"), 0.0);
+        assert_eq!(figure(&report, "latency_us/count"), figure(&report, "deliveries"));
+    }
+    Ok(())
+}
+
+/// Most of what thousands of clients have needed goes back to the system when they are gone (`boot::memory`).
+#[test]
+fn the_memory_of_a_storm_returns() -> Result<(), Failure> {
+    let load = Storm { clients: 3000, zone_size: 50, rounds: 2 };
+    let target = Target::start_with(&arguments(1), 0, |setup| load.configure(setup))?;
+    let mut outcome = Ok(());
+    load.run(&target, |report| {
+        let [before, logged_in] =
+            ["resident_bytes_before", "resident_bytes_logged_in"].map(|name| figure(report, name) as u64);
+        outcome = wait::until("two thirds of the memory to return", || {
+            let resident = target.usage()?.map_or(u64::MAX, |usage| usage.resident_bytes);
+            Ok(resident < before + (logged_in - before) / 3)
+        });
+    })?;
+    outcome
+}
