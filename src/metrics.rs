@@ -6,6 +6,7 @@
 use crate::database_server::SinkFigures;
 use crate::reason::Reason;
 use donet_shards::{Figure, Kind};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 macro_rules! metrics {
@@ -15,6 +16,7 @@ macro_rules! metrics {
         pub struct Metrics {
             $($(#[doc = $doc])+ pub $name: u64,)*
             closed: ClosedByReason,
+            ejects: BTreeMap<u16, u64>,
         }
 
         impl Metrics {
@@ -56,20 +58,50 @@ metrics! {
     gauge sources_paused,
     /// Connections to the Message Director that are open.
     gauge links_open,
+    /// Bytes of whole frames read from links.
+    counter link_bytes_received,
+    /// Bytes of frames written to links, the upstream one aside.
+    counter link_bytes_sent,
+    /// Subscriptions asked for by links and sessions.
+    counter subscriptions_requested,
     /// Client sessions that are open.
     gauge sessions_open,
+    /// Client sessions that have not said hello.
+    gauge sessions_new,
+    /// Client sessions that have said hello and are not authenticated.
+    gauge sessions_anonymous,
+    /// Client sessions that are authenticated.
+    gauge sessions_established,
     /// Client messages handled.
     counter client_messages,
+    /// Bytes of whole frames read from clients, without TLS and WebSocket.
+    counter client_bytes_received,
     /// Frames written to clients.
     counter client_frames_sent,
+    /// Their bytes, without TLS and WebSocket.
+    counter client_bytes_sent,
+    /// Messages of the cluster to client sessions, counted for each session.
+    counter client_agent_messages,
     /// Updates to objects that had left the client's view.
     counter historical_updates_swallowed,
     /// Interests opened or altered.
     counter interests_opened,
+    /// Sets of zones that an interest has opened and that are complete, or have timed out.
+    counter interests_completed,
+    /// Interests closed by request.
+    counter interests_closed,
     /// Interests that ended by their timeout.
     counter interests_timed_out,
     /// Live objects.
     gauge objects,
+    /// Messages to live objects, counted for each object.
+    counter object_messages,
+    /// Messages to the control role of the State Server.
+    counter state_server_messages,
+    /// Messages to the Database Server.
+    counter database_server_messages,
+    /// Messages offered to the Database State Server, for stored objects.
+    counter dbss_messages,
     /// Messages to objects that were refused: unknown fields, bad values, truncated bodies.
     counter object_messages_refused,
     /// Objects that were looked at because a message or a query was for their parent's children.
@@ -110,6 +142,11 @@ metrics! {
     counter panics,
 }
 
+/// Eject codes that are counted each for itself.
+const EJECT_CODES_MAX: usize = 64;
+/// Where further ones are counted; it is nobody's code.
+pub const OTHER_EJECT_CODES: u16 = u16::MAX;
+
 #[derive(Clone, Debug)]
 struct ClosedByReason([u64; Reason::ALL.len()]);
 
@@ -134,6 +171,18 @@ impl Metrics {
         self.sql_sinks_connected += u64::from(sink.is_connected.load(Ordering::Relaxed));
     }
 
+    /// Counts a CLIENT_EJECT. Applications may use any code: beyond [`EJECT_CODES_MAX`] different ones they are counted
+    /// together.
+    pub fn count_eject(&mut self, code: u16) {
+        let is_counted = self.ejects.len() < EJECT_CODES_MAX || self.ejects.contains_key(&code);
+        *self.ejects.entry(if is_counted { code } else { OTHER_EJECT_CODES }).or_default() += 1;
+    }
+
+    /// How many CLIENT_EJECTs there were, by their code.
+    pub fn ejects(&self) -> impl Iterator<Item = (u16, u64)> {
+        self.ejects.iter().map(|(&code, &count)| (code, count))
+    }
+
     /// Counts the end of a connection or session.
     pub fn count_closed(&mut self, reason: Reason) {
         self.closed.0[reason as usize] += 1;
@@ -142,5 +191,23 @@ impl Metrics {
     /// How many connections or sessions ended for this reason.
     pub fn closed(&self, reason: Reason) -> u64 {
         self.closed.0[reason as usize]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_application_with_a_thousand_eject_codes_costs_no_memory_and_loses_no_count() {
+        let mut metrics = Metrics::default();
+        for code in 0..1000 {
+            metrics.count_eject(code);
+            metrics.count_eject(7);
+        }
+        let ejects: Vec<_> = metrics.ejects().collect();
+        assert_eq!(ejects.len(), EJECT_CODES_MAX + 1);
+        assert!(ejects.contains(&(7, 1001)));
+        assert_eq!(ejects.iter().map(|(_, count)| count).sum::<u64>(), 2000);
     }
 }

@@ -1,5 +1,6 @@
 //! Questions to executors, and their answers.
 
+use crate::database_server::EngineFigures;
 use crate::metrics::Metrics;
 use crate::wire::{Channel, Doid, Zone};
 use donet_shards::{Counters, Queues, ShardId};
@@ -64,6 +65,8 @@ pub struct ExecutorFigures {
     pub metrics: Metrics,
     /// Channels with subscribers that its routing table knows.
     pub subscribed_channels: u64,
+    /// Of every database of the daemon, in the order of the configuration; nothing but on the first executor.
+    pub databases: Vec<Arc<EngineFigures>>,
 }
 
 /// A connection to the Message Director.

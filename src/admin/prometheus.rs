@@ -4,11 +4,13 @@
 //! seconds and bytes as units.
 
 use super::inspect::ExecutorFigures;
+use crate::database_server::{EngineFigures, Histogram, QUEUE_BYTES_MAX};
 use crate::event_logger::EventLoggerFigures;
 use crate::reason::Reason;
 use donet_shards::{Figure, Kind};
 use std::fmt::Write;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// The media type of the text.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -78,6 +80,8 @@ impl Text {
             }
         }
         self.closed(executors, &shards);
+        self.ejects(executors, &shards);
+        self.drops(executors, &shards);
         self.turn_times(executors, &shards);
     }
 
@@ -92,18 +96,97 @@ impl Text {
         }
     }
 
+    fn ejects(&mut self, executors: &[ExecutorFigures], shards: &[String]) {
+        let help = "Clients ejected, by the code that they were told; code 65535 stands for rare ones of applications.";
+        self.family("donet_ejects_total", "counter", help);
+        for (shard, executor) in shards.iter().zip(executors) {
+            for (code, count) in executor.metrics.ejects() {
+                self.sample("donet_ejects_total", &[("shard", shard), ("code", &code.to_string())], count);
+            }
+        }
+    }
+
+    fn drops(&mut self, executors: &[ExecutorFigures], shards: &[String]) {
+        self.family("donet_drops_total", "counter", "What was dropped, by reason; each is a counter of its own, too.");
+        for (shard, executor) in shards.iter().zip(executors) {
+            for &(reason, count) in DROPS {
+                self.sample("donet_drops_total", &[("shard", shard), ("reason", reason)], count(executor));
+            }
+        }
+    }
+
+    /// A histogram below the family begun last, its values divided by `divisor`.
+    fn histogram(
+        &mut self,
+        name: &str,
+        labels: &[(&str, &str)],
+        buckets: impl Iterator<Item = (Option<u64>, u64)>,
+        sum: u64,
+        divisor: f64,
+    ) {
+        let mut below = 0;
+        for (bound, count) in buckets {
+            below += count;
+            let bound = bound.map_or("+Inf".to_owned(), |bound| format!("{}", bound as f64 / divisor));
+            self.sample(&format!("{name}_bucket"), &[labels, &[("le", &bound)]].concat(), below);
+        }
+        self.sample(&format!("{name}_sum"), labels, sum as f64 / divisor);
+        self.sample(&format!("{name}_count"), labels, below);
+    }
+
+    /// What database threads count, each with its place in the configuration.
+    pub fn databases(&mut self, databases: &[Arc<EngineFigures>]) {
+        if databases.is_empty() {
+            return;
+        }
+        let numbers: Vec<String> = (0..databases.len()).map(|number| number.to_string()).collect();
+        type Get = fn(&EngineFigures) -> &Histogram;
+        let histograms: [(&str, &str, Get, f64); 3] = [
+            (
+                "donet_database_latency_seconds",
+                "From a request to its answer, the sync included.",
+                |f| &f.latency_us,
+                1e6,
+            ),
+            (
+                "donet_database_commit_seconds",
+                "How long a write to the disk took, the sync included.",
+                |f| &f.commit_us,
+                1e6,
+            ),
+            (
+                "donet_database_batch_operations",
+                "Operations that shared a write to the disk.",
+                |f| &f.batch_operations,
+                1.0,
+            ),
+        ];
+        for (name, help, get, divisor) in histograms {
+            self.family(name, "histogram", help);
+            for (number, figures) in numbers.iter().zip(databases) {
+                let histogram = get(figures);
+                self.histogram(name, &[("database", number)], histogram.buckets(), histogram.sum(), divisor);
+            }
+        }
+        self.family("donet_database_refused_total", "counter", "Operations refused because too much was waiting.");
+        for (number, figures) in numbers.iter().zip(databases) {
+            let refused = figures.refused.load(Ordering::Relaxed);
+            self.sample("donet_database_refused_total", &[("database", number)], refused);
+        }
+        self.family("donet_database_queue_bytes", "gauge", "Bytes of operations that wait.");
+        for (number, figures) in numbers.iter().zip(databases) {
+            let bytes = figures.queued_bytes.load(Ordering::Relaxed);
+            self.sample("donet_database_queue_bytes", &[("database", number)], bytes);
+        }
+        let help = "Bytes of operations that may wait; more are refused.";
+        self.single("donet_database_queue_bytes_limit", "gauge", help, QUEUE_BYTES_MAX);
+    }
+
     fn turn_times(&mut self, executors: &[ExecutorFigures], shards: &[String]) {
         self.family("donet_turn_seconds", "histogram", "How long turns took.");
         for (shard, executor) in shards.iter().zip(executors) {
             let times = &executor.counters.turn_times;
-            let mut below = 0;
-            for (bound_us, count) in times.buckets() {
-                below += count;
-                let bound = bound_us.map_or("+Inf".to_owned(), |us| format!("{}", us as f64 / 1e6));
-                self.sample("donet_turn_seconds_bucket", &[("shard", shard), ("le", &bound)], below);
-            }
-            self.sample("donet_turn_seconds_sum", &[("shard", shard)], times.sum_us() as f64 / 1e6);
-            self.sample("donet_turn_seconds_count", &[("shard", shard)], below);
+            self.histogram("donet_turn_seconds", &[("shard", shard)], times.buckets(), times.sum_us(), 1e6);
         }
         self.family("donet_slow_turns_total", "counter", "Turns of ten milliseconds and more.");
         for (shard, executor) in shards.iter().zip(executors) {
@@ -111,6 +194,20 @@ impl Text {
         }
     }
 }
+
+/// A reason for which something is dropped, and how often it was.
+type Drop = (&'static str, fn(&ExecutorFigures) -> u64);
+
+const DROPS: &[Drop] = &[
+    ("malformed", |executor| executor.metrics.datagrams_malformed),
+    ("oversized", |executor| executor.metrics.oversized_messages_dropped),
+    ("unknown_message", |executor| executor.metrics.unknown_messages + executor.metrics.unknown_control_messages),
+    ("refused_by_object", |executor| executor.metrics.object_messages_refused),
+    ("historical_object", |executor| executor.metrics.historical_updates_swallowed),
+    ("upstream_down", |executor| executor.metrics.upstream_datagrams_lost),
+    ("no_event_logger", |executor| executor.metrics.events_dropped),
+    ("packet_not_sent", |executor| executor.counters.packets_failed),
+];
 
 /// Every plain figure of an executor, in an order that is the same for all of them.
 fn own_figures(executor: &ExecutorFigures) -> Vec<Figure> {
@@ -120,6 +217,8 @@ fn own_figures(executor: &ExecutorFigures) -> Vec<Figure> {
     figures.extend(executor.queues.figures().map(|figure| Figure { name: queue_name(figure.name), ..figure }));
     figures.push(gauge("queue_ring_batches_limit", "Batches that one ring holds.", ring));
     figures.extend(executor.metrics.figures());
+    let waiting = crate::state_server::FanOutLimits::default().waiting as u64;
+    figures.push(gauge("fan_outs_waiting_limit", "Messages to many objects that may be half handed out.", waiting));
     let help = "Channels with subscribers that the routing table knows.";
     figures.push(gauge("subscribed_channels", help, executor.subscribed_channels));
     figures
@@ -151,7 +250,14 @@ mod tests {
         metrics.objects = 3;
         metrics.count_closed(Reason::NoHello);
         let queues = Queues { timers: 2, ..Queues::default() };
-        ExecutorFigures { shard: ShardId(shard), counters, queues, metrics, subscribed_channels: 9 }
+        ExecutorFigures {
+            shard: ShardId(shard),
+            counters,
+            queues,
+            metrics,
+            subscribed_channels: 9,
+            databases: Vec::new(),
+        }
     }
 
     fn text() -> String {

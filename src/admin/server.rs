@@ -194,6 +194,8 @@ async fn metrics(State(shared): State<Arc<Shared>>) -> impl IntoResponse {
     text.single("donet_ready", "gauge", help, u8::from(shared.unready().is_none()));
     process(&mut text);
     text.event_loggers(&shared.event_loggers);
+    let databases = executors.iter().map(|executor| &executor.databases[..]).find(|databases| !databases.is_empty());
+    text.databases(databases.unwrap_or_default());
     text.executors(&executors);
     ([(header::CONTENT_TYPE, prometheus::CONTENT_TYPE)], text.finish())
 }

@@ -68,7 +68,7 @@ impl Session {
             return Err(End::eject(Reason::BadDcHash, format!("the client's DC hash does not match{server}")));
         }
         self.write_message(Encoder::client(t::CLIENT_HELLO_RESP), out);
-        self.state = State::Anonymous;
+        self.change_state(State::Anonymous, out);
         self.greet(shared, out);
         Ok(())
     }

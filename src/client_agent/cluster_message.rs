@@ -212,7 +212,7 @@ impl Session {
                 return Err(End::Eject { reason: Reason::EjectedByApplication, code: *code, text: text.to_vec() });
             }
             M::Drop => return Err(End::Dropped),
-            M::SetState(state) => self.set_state(*state),
+            M::SetState(state) => self.set_state(*state, out),
             M::SetClientId(client_id) => self.set_client_id(*client_id, out),
             M::SendDatagram(frame) => self.write(frame.clone(), out),
             M::GetNetworkAddress { context } => self.reply_network_address(sender, *context, out),
@@ -253,8 +253,8 @@ impl Session {
     }
 
     /// Interests, objects and permissions stay (§3.4).
-    fn set_state(&mut self, state: u16) {
-        self.state = match state {
+    fn set_state(&mut self, state: u16, out: &mut Outbox) {
+        let state = match state {
             0 => State::New,
             1 => State::Anonymous,
             2 => State::Established,
@@ -263,6 +263,7 @@ impl Session {
                 return;
             }
         };
+        self.change_state(state, out);
         self.was_established |= self.state == State::Established;
     }
 

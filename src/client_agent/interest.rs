@@ -246,6 +246,7 @@ impl Session {
 
     /// What is left of the snapshot, answers, then what was held back (§3.11 "Finish").
     fn conclude(&mut self, context: u32, shared: &Shared, out: &mut Outbox) -> Result<(), End> {
+        out.metrics.interests_completed += 1;
         let Some(finished) = self.interests.take(context) else { return Ok(()) };
         self.enter_covered(&finished.snapshot, shared, out)?;
         for request in &finished.done {
@@ -320,6 +321,7 @@ impl Session {
         out: &mut Outbox,
     ) -> Result<(), End> {
         if let Some(interest) = self.interests.by_id.remove(&id) {
+            out.metrics.interests_closed += 1;
             let dead = self.interests.uncover(&interest);
             self.close_zones(interest.parent, &dead, out)?;
         }

@@ -257,6 +257,7 @@ impl ClientAgents {
         out.push(Action::Event(event.with("reason_code", code.to_string()).with("reason_msg", text)));
         let close = Close::Linger { us: self.shared.agents[usize::from(agent)].eject_linger_us };
         out.metrics.count_closed(reason);
+        out.metrics.count_eject(code);
         out.push(Action::RefuseClient { agent, socket, frame, close, reason });
     }
 
@@ -279,6 +280,7 @@ impl ClientAgents {
         while let Some((body, frame_bytes)) = next_frame(&bytes[used..]) {
             used += frame_bytes;
             out.metrics.client_messages += 1;
+            out.metrics.client_bytes_received += frame_bytes as u64;
             if !self.run(channel, out, |session, shared, out| session.on_client_message(body, shared, out)) {
                 return bytes.len();
             }

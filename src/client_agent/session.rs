@@ -26,6 +26,17 @@ pub(super) enum State {
     Established,
 }
 
+impl State {
+    /// The sessions of this executor that have come so far.
+    fn gauge(self, out: &mut Outbox) -> &mut u64 {
+        match self {
+            State::New => &mut out.metrics.sessions_new,
+            State::Anonymous => &mut out.metrics.sessions_anonymous,
+            State::Established => &mut out.metrics.sessions_established,
+        }
+    }
+}
+
 /// How a session ends.
 #[derive(Debug)]
 pub(super) enum End {
@@ -159,6 +170,7 @@ impl Session {
             session.arm(TimerKind::Heartbeat, out.now_us.saturating_add(timeout_us), out);
         }
         out.metrics.sessions_open += 1;
+        *State::New.gauge(out) += 1;
         session
     }
 
@@ -202,6 +214,7 @@ impl Session {
     /// Sends a finished frame to the client.
     pub(super) fn write(&self, frame: Bytes, out: &mut Outbox) {
         out.metrics.client_frames_sent += 1;
+        out.metrics.client_bytes_sent += frame.len() as u64;
         if self.origin.is_wrapped {
             out.push(Action::WriteWrapped { connection: self.connection, frame });
         } else {
@@ -234,6 +247,13 @@ impl Session {
 
     pub(super) fn arm(&self, kind: TimerKind, at_us: u64, out: &mut Outbox) {
         out.timer(at_us, RoleTimer::Client(ClientTimer { connection: self.connection, kind }));
+    }
+
+    /// The session has come so far.
+    pub(super) fn change_state(&mut self, state: State, out: &mut Outbox) {
+        *self.state.gauge(out) -= 1;
+        *state.gauge(out) += 1;
+        self.state = state;
     }
 
     /// Grants the client another heartbeat timeout. The timer itself is set again only when it has fired.
@@ -349,6 +369,7 @@ impl Session {
         out.push(Action::FirePostRemoves { participant: self.participant() });
 
         out.metrics.sessions_open = out.metrics.sessions_open.saturating_sub(1);
+        *self.state.gauge(out) -= 1;
         out.metrics.count_closed(reason);
     }
 
@@ -366,6 +387,7 @@ impl Session {
             End::Eject { code, text, .. } => {
                 let name =
                     if reason.is_security() { EventType::ClientEjectedSecurity } else { EventType::ClientEjected };
+                out.metrics.count_eject(code);
                 let event = self.event(name).with("reason_code", code.to_string());
                 out.push(Action::Event(event.with("reason_msg", String::from_utf8_lossy(&text))));
                 self.write_message(Encoder::client(t::CLIENT_EJECT).u16(code).blob(&text), out);

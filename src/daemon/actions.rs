@@ -34,6 +34,7 @@ impl Daemon {
                 self.publish(from, datagram, turn);
             }
             Action::Subscribe { participant, channel } => {
+                self.outbox.metrics.subscriptions_requested += 1;
                 let changes = self.router.subscriptions.subscribe(participant, channel, &self.router.homes);
                 self.apply(changes, turn);
             }

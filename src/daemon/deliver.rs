@@ -19,7 +19,9 @@ impl Daemon {
             self.outbox.metrics.datagrams_delivered += 1;
             match receiver {
                 Participant::Link { connection, .. } if self.is_link(connection) => {
-                    turn.write(connection, datagram.frame().clone());
+                    let frame = datagram.frame().clone();
+                    self.outbox.metrics.link_bytes_sent += frame.len() as u64;
+                    turn.write(connection, frame);
                     self.blame(connection, source, turn);
                 }
                 Participant::Session(session) => self.sessions.push(session),
@@ -29,6 +31,7 @@ impl Daemon {
         }
         self.receivers = receivers;
         if !self.sessions.is_empty() {
+            self.outbox.metrics.client_agent_messages += self.sessions.len() as u64;
             let sessions = std::mem::take(&mut self.sessions);
             self.client_agents.on_datagram(&sessions, datagram, &mut self.outbox);
             self.sessions = sessions;
@@ -40,15 +43,18 @@ impl Daemon {
             return;
         }
         if homes.of_state_server_control(datagram).is_some_and(|home| home.includes(shard)) {
+            self.outbox.metrics.state_server_messages += 1;
             self.state_server.on_control(datagram, &mut self.outbox);
         }
         if homes.of_database_control(datagram).is_some_and(|home| home.includes(shard)) {
             for role in self.database_servers.iter_mut().filter(|role| role.is_addressed(datagram)) {
+                self.outbox.metrics.database_server_messages += 1;
                 role.on_datagram(datagram, &mut self.outbox);
             }
         }
         self.state_server.on_datagram(datagram, from, &mut self.outbox);
         for role in &mut self.database_state_servers {
+            self.outbox.metrics.dbss_messages += 1;
             role.on_datagram(datagram, from, &mut self.state_server, &mut self.outbox);
         }
         self.carry_out(turn);

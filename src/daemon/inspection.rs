@@ -2,6 +2,7 @@
 
 use super::Daemon;
 use crate::admin::{Answer, ExecutorFigures, Inspection, LinkReport, Question};
+use crate::database_server::EngineHandle;
 use crate::metrics::Metrics;
 use donet_shards::{ShardId, Turn};
 
@@ -14,6 +15,10 @@ impl Daemon {
                 queues: *turn.queues(),
                 metrics: self.metrics(turn),
                 subscribed_channels: self.router.subscriptions.len() as u64,
+                databases: match turn.shard() {
+                    ShardId(0) => self.shared.databases.iter().map(EngineHandle::figures).collect(),
+                    _ => Vec::new(),
+                },
             })),
             Question::Links => Answer::Links(self.link_reports(turn)),
             Question::Sessions { search } => Answer::Sessions(self.client_agents.reports(&search)),

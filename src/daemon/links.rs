@@ -145,6 +145,7 @@ impl Daemon {
     ) -> usize {
         let read = AssertUnwindSafe(|| self.read_link(connection, bytes, turn));
         if let Ok(used) = catch_unwind(read) {
+            self.outbox.metrics.link_bytes_received += used as u64;
             return used;
         }
         self.outbox.metrics.panics += 1;
@@ -221,6 +222,7 @@ impl Daemon {
         match outcome {
             LinkOutcome::Publish(datagram) => self.publish_from_link(connection, participant, datagram, turn),
             LinkOutcome::AddChannel(channel) => {
+                self.outbox.metrics.subscriptions_requested += 1;
                 let changes = subscriptions.subscribe(participant, channel, &self.router.homes);
                 self.apply(changes, turn);
             }
@@ -229,6 +231,7 @@ impl Daemon {
                 self.apply(changes, turn);
             }
             LinkOutcome::AddRange(first, last) => {
+                self.outbox.metrics.subscriptions_requested += 1;
                 let changes = subscriptions.subscribe_range(participant, first, last);
                 self.apply(changes, turn);
             }

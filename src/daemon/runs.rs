@@ -47,6 +47,7 @@ impl Daemon {
                 if let Participant::Link { connection, .. } = receiver
                     && self.is_link(connection)
                 {
+                    self.outbox.metrics.link_bytes_sent += run.frames().len() as u64;
                     turn.write(connection, run.frames().clone());
                     self.blame(connection, source, turn);
                 }

@@ -12,6 +12,7 @@
 
 mod answer;
 mod engine;
+mod engine_figures;
 mod operation;
 mod request;
 mod role;
@@ -27,9 +28,10 @@ mod tests_world;
 pub use engine::BareDatabase;
 pub use engine::{
     ContractText, Engine, EngineError, EngineHandle, Export, MigrationReport, ObjectChange, OfflineDatabase,
-    OutboxEntry, OutboxPage, OutboxPosition, OutboxReader, ReaderError, Renames, Statistics, StoredObject, Walk,
-    Walked, ask_for_backup, backup_progress, one, restore,
+    OutboxEntry, OutboxPage, OutboxPosition, OutboxReader, QUEUE_BYTES_MAX, ReaderError, Renames, Statistics,
+    StoredObject, Walk, Walked, ask_for_backup, backup_progress, one, restore,
 };
+pub use engine_figures::{EngineFigures, Histogram};
 pub use operation::{
     Condition, DatabaseCompletion, DatabaseRequest, FieldIds, FieldValues, Operation, Outcome, Refusal,
 };

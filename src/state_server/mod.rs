@@ -244,6 +244,7 @@ impl StateServer {
 
     fn receive_at(&mut self, doid: Doid, incoming: &Incoming, out: &mut Outbox) {
         let Some(object) = self.objects.get_mut(doid) else { return };
+        out.metrics.object_messages += 1;
         let partition = &mut self.partition;
         match contained(out, Participant::Object(doid), |out| object.receive(incoming, partition, out)) {
             Some(Fate::Lives) => {}

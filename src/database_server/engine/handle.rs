@@ -15,6 +15,7 @@ use super::rocks::RocksStorage;
 use super::schema::Schema;
 use super::storage::{Storage, StorageError};
 use crate::config::{self, Durability};
+use crate::database_server::engine_figures::EngineFigures;
 use crate::database_server::sink_figures::{SinkFigures, now_ms};
 use donet_dc::Contract;
 use donet_shards::ShardId;
@@ -27,7 +28,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// Bytes of operations that may wait: some seconds of a slow disk's work. Beyond it operations are refused.
-const QUEUE_BYTES_MAX: usize = 256 << 20;
+pub const QUEUE_BYTES_MAX: usize = 256 << 20;
 /// How long the engine waits between two attempts to make a storage writable again: the first is made at once, each
 /// further one waits twice as long as the one before, up to the greatest.
 const RECOVERY_DELAY_LEAST: Duration = Duration::from_millis(50);
@@ -88,6 +89,7 @@ pub(super) enum Job {
         shard: ShardId,
         request: DatabaseRequest,
         weight_bytes: usize,
+        submitted: Instant,
     },
     Refused {
         shard: ShardId,
@@ -116,6 +118,7 @@ struct Shared {
     thread: Mutex<Option<JoinHandle<()>>>,
     control: Mutex<Option<Control>>,
     figures: Arc<SinkFigures>,
+    engine_figures: Arc<EngineFigures>,
 }
 
 impl EngineHandle {
@@ -137,11 +140,14 @@ impl EngineHandle {
         figures: Arc<SinkFigures>,
     ) -> Result<Self, EngineError> {
         let (jobs, receiver) = channel();
-        let queued_bytes = Arc::new(AtomicUsize::new(0));
+        let engine_figures: Arc<EngineFigures> = Arc::default();
+        let queued_bytes = engine_figures.queued_bytes.clone();
         let writer = Writer {
             database,
             jobs: receiver,
             queued_bytes: queued_bytes.clone(),
+            figures: engine_figures.clone(),
+            submitted: Vec::new(),
             durability,
             on_completion,
             recovery: None,
@@ -152,7 +158,7 @@ impl EngineHandle {
             .spawn(move || writer.run())
             .map_err(EngineError::Thread)?;
         let (thread, control) = (Mutex::new(Some(thread)), Mutex::default());
-        Ok(Self(Arc::new(Shared { jobs, queued_bytes, thread, control, figures })))
+        Ok(Self(Arc::new(Shared { jobs, queued_bytes, thread, control, figures, engine_figures })))
     }
 
     /// Queues an operation; its completion is handed on for `shard`. Operations are carried out in the order in which
@@ -161,7 +167,7 @@ impl EngineHandle {
         let weight_bytes = request.held_bytes + OPERATION_OVERHEAD_BYTES;
         let queued_bytes = self.0.queued_bytes.fetch_add(weight_bytes, Ordering::Relaxed) + weight_bytes;
         let job = if queued_bytes <= QUEUE_BYTES_MAX {
-            Job::Operation { shard, request, weight_bytes }
+            Job::Operation { shard, request, weight_bytes, submitted: Instant::now() }
         } else {
             self.0.queued_bytes.fetch_sub(weight_bytes, Ordering::Relaxed);
             let completion = DatabaseCompletion {
@@ -212,6 +218,11 @@ impl EngineHandle {
         &self.0.figures
     }
 
+    /// What the database's thread counts.
+    pub fn figures(&self) -> Arc<EngineFigures> {
+        self.0.engine_figures.clone()
+    }
+
     /// Bytes of operations that wait (gauge).
     pub fn queued_bytes(&self) -> usize {
         self.0.queued_bytes.load(Ordering::Relaxed)
@@ -250,6 +261,9 @@ struct Writer<S> {
     database: Database<S>,
     jobs: Receiver<Job>,
     queued_bytes: Arc<AtomicUsize>,
+    figures: Arc<EngineFigures>,
+    /// When the operations of the batch were submitted; kept for its memory.
+    submitted: Vec<Instant>,
     durability: Durability,
     on_completion: OnCompletion,
     /// While the storage cannot write: when to try again, and how long to wait after that.
@@ -325,7 +339,12 @@ impl<S: Storage> Writer<S> {
                     Err(_) => break,
                 }
             }
+            let began = Instant::now();
             let (wrote, completions) = self.database.commit(self.durability == Durability::Sync);
+            if wrote {
+                self.figures.commit_us.record_time(began.elapsed());
+                self.figures.batch_operations.record(completions.len() as u64);
+            }
             (running, wrote, completions)
         }));
         let (running, wrote, completions) = worked.unwrap_or_else(|_| {
@@ -337,6 +356,10 @@ impl<S: Storage> Writer<S> {
         }
         for (shard, completion) in completions {
             (self.on_completion)(shard, completion);
+        }
+        let now = Instant::now();
+        for submitted in self.submitted.drain(..) {
+            self.figures.latency_us.record_time(now.saturating_duration_since(submitted));
         }
         self.tell_waiting();
         running
@@ -388,12 +411,14 @@ impl<S: Storage> Writer<S> {
 
     fn take(&mut self, job: Job) -> bool {
         match job {
-            Job::Operation { shard, request, weight_bytes } => {
+            Job::Operation { shard, request, weight_bytes, submitted } => {
+                self.submitted.push(submitted);
                 self.queued_bytes.fetch_sub(weight_bytes, Ordering::Relaxed);
                 self.database.execute(shard, request);
                 true
             }
             Job::Refused { shard, completion } => {
+                self.figures.refused.fetch_add(1, Ordering::Relaxed);
                 self.database.refuse(shard, completion);
                 true
             }

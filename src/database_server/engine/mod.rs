@@ -55,7 +55,7 @@ pub use contract_change::{ContractText, Export, MigrationReport};
 pub use control::ask_for_backup;
 pub use database::{OutboxPage, StoredObject};
 pub use error::EngineError;
-pub use handle::{Engine, EngineHandle};
+pub use handle::{Engine, EngineHandle, QUEUE_BYTES_MAX};
 pub use offline::{OfflineDatabase, Statistics, backup_progress, one, restore};
 pub use outbox::{ObjectChange, OutboxEntry, OutboxPosition};
 pub use reader::{OutboxReader, ReaderError};
