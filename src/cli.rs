@@ -2,12 +2,16 @@
 //! comments. It decides nothing about the daemon.
 
 use crate::admin::terminal;
+use crate::astron;
 use crate::boot;
+use crate::config;
 use crate::db_tool::{self, DbArguments};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
+use std::fs::File;
+use std::io::Write as _;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -36,6 +40,11 @@ enum Command {
     /// {"doid":100000000,"class":"Avatar","fields":{"setName":["Flippy"]}}. A field has the list of its parameters.
     /// All commands but a backup need the folder for themselves: end the daemon before.
     Db(DbArguments),
+    /// Take over what another server had.
+    Import {
+        #[command(subcommand)]
+        what: Import,
+    },
     /// Check, hash, inspect and compare DC files, and pack and unpack values of their fields.
     Dc(donet_dc::cli::Tool),
     /// What runs: executors and links of a daemon, asked at its admin endpoint.
@@ -67,6 +76,20 @@ enum Command {
     Man,
 }
 
+#[derive(Clone, Debug, Subcommand, PartialEq, Eq)]
+enum Import {
+    /// Write a configuration that does what Astron's astrond.yml did, with a comment for what has no counterpart.
+    ///
+    /// `donetd db import-astron` takes over the objects of its YAML database.
+    AstronConfig {
+        /// Astron's configuration.
+        file: PathBuf,
+        /// The new file; standard output if none is named. One that exists is not replaced.
+        #[arg(long, short, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+}
+
 /// Which daemon is asked.
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
 struct Ask {
@@ -94,6 +117,8 @@ pub enum Request {
     Check(PathBuf),
     /// Do something to a database.
     Db(DbArguments),
+    /// Write a configuration made from Astron's.
+    AstronConfig { file: PathBuf, output: Option<PathBuf> },
     /// Use the tool for DC files.
     Dc(donet_dc::cli::Tool),
     /// Show what a daemon runs.
@@ -153,6 +178,9 @@ impl Cli {
             (Some(file), _) => Request::Check(file),
             (None, Some(Command::Db(arguments))) => Request::Db(arguments),
             (None, Some(Command::Run(run))) => Request::Run(run.file),
+            (None, Some(Command::Import { what: Import::AstronConfig { file, output } })) => {
+                Request::AstronConfig { file, output }
+            }
             (None, Some(Command::Dc(tool))) => Request::Dc(tool),
             (None, Some(Command::Ps(ask))) => Request::Ps(ask.into()),
             (None, Some(Command::Top { ask, every, rounds })) => {
@@ -179,12 +207,31 @@ pub fn run() -> ExitCode {
     }
 }
 
+/// Writes what was made of Astron's configuration, and says what did not come over and what is to be mended.
+fn import_configuration(file: &Path, output: Option<&Path>) -> Result<(), Box<dyn std::error::Error>> {
+    let converted = astron::config::convert(file)?;
+    for note in &converted.notes {
+        eprintln!("{}: {note}", file.display());
+    }
+    match output {
+        None => print!("{}", converted.text),
+        Some(output) => {
+            let mut made = File::create_new(output).map_err(|error| format!("{}: {error}", output.display()))?;
+            made.write_all(converted.text.as_bytes())?;
+        }
+    }
+    // Refused is what Astron allowed and this daemon does not: the file is there, to be mended.
+    config::parse(output.unwrap_or(Path::new("daemon.toml")), &converted.text)?;
+    Ok(())
+}
+
 impl Request {
     fn carry_out(self) -> Result<ExitCode, Box<dyn std::error::Error>> {
         match self {
             Request::Run(file) => boot::run(&file)?,
             Request::Check(file) => boot::check(&file)?,
             Request::Db(arguments) => db_tool::run(arguments)?,
+            Request::AstronConfig { file, output } => import_configuration(&file, output.as_deref())?,
             // The tool tells its own troubles, and its codes are its own.
             Request::Dc(tool) => return Ok(tool.run()),
             Request::Ps(target) => terminal::ps(target.address()?)?,
@@ -245,6 +292,8 @@ mod tests {
     fn what_makes_no_sense_is_refused() {
         for arguments in [
             &["db"][..],
+            &["import"],
+            &["import", "astron-config"],
             &["db", "set", "5"],
             &["db", "get", "x"],
             &["--check"],

@@ -4,6 +4,7 @@
 //! never do.
 
 pub mod admin;
+pub mod astron;
 pub mod boot;
 pub mod cli;
 pub mod client_agent;

@@ -8,7 +8,7 @@ use crate::limits::{DEFAULT_WEIGHT_TOTAL_MAX, NESTING_MAX, SWITCH_MEMBERS_MAX};
 use crate::names::Symbol;
 use crate::simple::{Simple, SimpleType};
 use crate::types::{ArrayType, Case, Members, Parameter, RecordType, Shape, SwitchType, TypeId, Types};
-use crate::value::{Value, unpack};
+use crate::value::{PackError, Value, pack, unpack};
 use crate::value_error::{TextPolicy, ValueError};
 use hashbrown::HashMap;
 use std::fmt::{self, Write};
@@ -59,6 +59,17 @@ impl FieldType {
     /// [`ValueError`] says where in the bytes they are no such value.
     pub fn unpack(&self, bytes: &[u8], policy: TextPolicy) -> Result<Value, ValueError> {
         unpack(&self.types, self.ty, "value", bytes, policy)
+    }
+
+    /// Packs a value of this type.
+    ///
+    /// # Errors
+    ///
+    /// [`PackError`] says why it is none.
+    pub fn pack(&self, value: &Value) -> Result<Vec<u8>, PackError> {
+        let mut out = Vec::new();
+        pack(&self.types, self.ty, "value", value, &mut out)?;
+        Ok(out)
     }
 }
 

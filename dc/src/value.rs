@@ -106,11 +106,7 @@ impl From<Literal> for Value {
 impl Field {
     /// Packs a value, appending to `out`; on failure `out` is as it was.
     pub fn pack_into(&self, value: &Value, out: &mut Vec<u8>) -> Result<(), PackError> {
-        let start = out.len();
-        self.types().pack(self.ty, self.name(), value, out).map_err(|fault| {
-            out.truncate(start);
-            PackError { code: fault.code, message: fault.message }
-        })
+        pack(self.types(), self.ty, self.name(), value, out)
     }
 
     pub fn pack(&self, value: &Value) -> Result<Vec<u8>, PackError> {
@@ -137,6 +133,15 @@ impl Field {
     pub fn unpack(&self, bytes: &[u8], policy: TextPolicy) -> Result<Value, ValueError> {
         unpack(self.types(), self.ty, self.name(), bytes, policy)
     }
+}
+
+/// Appends one value of a type, called `name` in errors; on failure `out` is as it was.
+pub(crate) fn pack(types: &Types, ty: TypeId, name: &str, value: &Value, out: &mut Vec<u8>) -> Result<(), PackError> {
+    let start = out.len();
+    types.pack(ty, name, value, out).map_err(|fault| {
+        out.truncate(start);
+        PackError { code: fault.code, message: fault.message }
+    })
 }
 
 /// One value of a type, called `name` in errors.

@@ -7,6 +7,10 @@
 mod objects;
 mod progress;
 
+pub use objects::is_stored;
+
+use crate::astron;
+use crate::astron::objects::{Divisors, Reading};
 use crate::boot::{BootError, OneDatabase, one_database};
 use crate::database_server::{
     Export, MigrationReport, OfflineDatabase, Operation, Outcome, Refusal, StoredObject, ask_for_backup,
@@ -25,6 +29,8 @@ use std::time::Duration;
 
 /// Objects that are written at once by an import.
 const IMPORT_OBJECTS: usize = 500;
+/// What is wrong with files, listed at once.
+const FAULTS_SHOWN: usize = 20;
 /// How often it is looked how far a copy is that somebody else makes.
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 
@@ -71,6 +77,18 @@ enum DbCommand {
         #[arg(long)]
         replace: bool,
     },
+    /// Take over the objects of Astron's YAML database: a folder of files such as 100000000.yaml.
+    ///
+    /// All of them are read and checked before the first is written.
+    ImportAstron {
+        folder: PathBuf,
+        /// What numbers of fields with a divisor (int16/10) are in the files.
+        #[arg(long, value_enum)]
+        divisors: Option<Divisors>,
+        /// Replace objects that exist; without it nothing is imported if one does.
+        #[arg(long)]
+        replace: bool,
+    },
     /// Count objects, values and bytes.
     Stats,
     /// Read everything, and say what is wrong.
@@ -102,6 +120,7 @@ pub fn run(arguments: DbArguments) -> Result<(), BootError> {
         DbCommand::List { class } => tool.list(class.as_deref()),
         DbCommand::Export { file, class } => tool.export(file.as_deref(), class.as_deref()),
         DbCommand::Import { file, replace } => tool.import(file.as_deref(), replace),
+        DbCommand::ImportAstron { folder, divisors, replace } => tool.import_astron(&folder, divisors, replace),
         DbCommand::Stats => tool.stats(),
         DbCommand::Verify => tool.verify(),
         DbCommand::Backup { folder } => tool.backup(&folder),
@@ -274,6 +293,63 @@ impl Tool {
             }
         }
         write(&mut batch, read)
+    }
+
+    /// Reads everything before anything is written: what is wrong is said, up to a page of it, and nothing has happened.
+    fn import_astron(&self, folder: &Path, divisors: Option<Divisors>, replace: bool) -> Result<(), BootError> {
+        let OneDatabase { settings, contract, text, policy } = &self.0;
+        let found = astron::objects::list(folder).map_err(fail)?;
+        let reading = Reading { contract, text: *policy, divisors };
+        let read = |(doid, file): &(Doid, PathBuf)| astron::objects::object(*doid, file, &reading);
+        let mut progress = Progress::new("objects read");
+        let total = found.objects.len();
+        let mut wrong = Vec::new();
+        for (index, object) in found.objects.iter().enumerate() {
+            wrong.extend(read(object).err());
+            if wrong.len() > FAULTS_SHOWN {
+                break;
+            }
+            progress.count(index as u64 + 1, Some((index + 1) as f64 / total as f64));
+        }
+        drop(progress);
+        if !wrong.is_empty() {
+            let shown: Vec<String> = wrong.iter().take(FAULTS_SHOWN).map(ToString::to_string).collect();
+            let more = if wrong.len() > FAULTS_SHOWN { "\n… and more" } else { "" };
+            return Err(fail(format_args!("nothing was imported:\n{}{more}", shown.join("\n"))));
+        }
+        let mut database = OfflineDatabase::open(settings, contract.clone(), text, false).map_err(fail)?;
+        if !replace {
+            for (doid, _) in &found.objects {
+                if !matches!(
+                    database.perform(Operation::GetAll { doid: *doid }),
+                    Outcome::Refused(Refusal::MissingObject)
+                ) {
+                    return Err(fail(format_args!(
+                        "object {doid} exists already: nothing was imported. Say --replace to replace what exists"
+                    )));
+                }
+            }
+        }
+        let mut progress = Progress::new("objects imported");
+        let mut imported = 0;
+        for batch in found.objects.chunks(IMPORT_OBJECTS) {
+            let objects = batch.iter().map(read).collect::<Result<Vec<_>, _>>();
+            let objects = objects.map_err(|error| {
+                fail(format_args!("{error}: it has changed since it was checked; {imported} objects were imported"))
+            })?;
+            database.insert(objects, true).map_err(fail)?;
+            imported += batch.len() as u64;
+            progress.count(imported, Some(imported as f64 / total as f64));
+        }
+        drop(progress);
+        eprintln!("{imported} objects were imported");
+        let outside = found.objects.iter().filter(|(doid, _)| !settings.generate.contains(doid)).count();
+        if outside > 0 {
+            eprintln!(
+                "{outside} of them have doids outside of generate_min to generate_max; they are kept, and not given out again"
+            );
+        }
+        Ok(())
     }
 
     fn stats(&self) -> Result<(), BootError> {

@@ -46,15 +46,24 @@ pub(super) fn from_line(contract: &Contract, policy: TextPolicy, line: &str) -> 
 /// # Errors
 /// What is wrong with it, in words.
 pub(super) fn packed(field: &Field, json: &Value, policy: TextPolicy) -> Result<Vec<u8>, String> {
+    is_stored(field)?;
+    let bytes = from_json(field, json).map_err(|error| format!("field {}: {error}", field.name()))?;
+    field.validate(&bytes, policy).map_err(|error| format!("field {}: {error}", field.name()))?;
+    Ok(bytes)
+}
+
+/// Whether the database keeps a field.
+///
+/// # Errors
+/// Why it does not, in words.
+pub fn is_stored(field: &Field) -> Result<(), String> {
     if !field.keywords().contains(donet_dc::Keywords::DB) {
         return Err(format!("field {} is not stored: it has no `db`", field.name()));
     }
     if field.kind() == donet_dc::FieldKind::Molecular {
         return Err(format!("field {} is molecular: name its parts", field.name()));
     }
-    let bytes = from_json(field, json).map_err(|error| format!("field {}: {error}", field.name()))?;
-    field.validate(&bytes, policy).map_err(|error| format!("field {}: {error}", field.name()))?;
-    Ok(bytes)
+    Ok(())
 }
 
 #[cfg(test)]
