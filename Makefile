@@ -41,8 +41,7 @@ book: ## Make HTML of docs/ with mdBook: target/book
 
 dist: ## Pack programs, configurations and documentation into a tarball that runs without a toolchain
 	@.ci/setup build
-	@.ci/cargo build --bin donetd
-	@.ci/cargo build -p donet-dc --features cli -p donet-perf
+	@.ci/cargo build --workspace --bins
 	@[ ! -f "$$HOME/.cargo/env" ] || . "$$HOME/.cargo/env"; .ci/dist
 
 help: ## List these commands

@@ -156,8 +156,8 @@ fn probe_io_uring() -> Result<(), Unfit> {
 
 fn io_uring_refusal(error: &io::Error, facts: IoUringFacts) -> String {
     const SECCOMP: &str = "a seccomp filter forbids io_uring to this process: allow io_uring_setup, io_uring_enter and \
-         io_uring_register (Docker's default profile forbids them: run with a profile that allows them, \
-         or with `--security-opt seccomp=unconfined`; systemd: SystemCallFilter=)";
+         io_uring_register (Docker's default profile forbids them: run with `--security-opt \
+         seccomp=config/seccomp.json`, a profile that allows them; systemd: SystemCallFilter=)";
     match error.raw_os_error() {
         Some(libc::EPERM | libc::EACCES) => match facts.disabled {
             Some(2) => {
