@@ -39,7 +39,8 @@ fn every_update_reaches_every_neighbour_while_strangers_come_and_go() -> Result<
         let report = load.run(&target)?;
         assert!(figure(&report, "deliveries") > 0.0 && figure(&report, "strangers") > 0.0, "{}", report.json_line());
         assert_eq!(figure(&report, "strangers_refused"), 0.0);
-        assert_eq!(figure(&report, "latency_us/count"), figure(&report, "deliveries"));
+        // What was sent within the time measured counts, however late it comes.
+        assert!(figure(&report, "latency_us/count") >= figure(&report, "deliveries"));
     }
     Ok(())
 }
