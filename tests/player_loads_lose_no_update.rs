@@ -24,7 +24,8 @@ fn figure(report: &Report, name: &str) -> f64 {
 
 #[test]
 fn every_update_reaches_every_neighbour_while_strangers_come_and_go() -> Result<(), Failure> {
-    for shards in [1, 2, 4] {
+    // Sends at the end of a turn, and sends that wait for more.
+    for (shards, flush_delay_us) in [(1, 0), (2, 1000), (4, 0)] {
         let load = Players {
             clients: 50,
             zone_size: 8,
@@ -32,6 +33,7 @@ fn every_update_reaches_every_neighbour_while_strangers_come_and_go() -> Result<
             heartbeat: 10.0,
             logins: 50,
             strangers: 50.0,
+            flush_delay_us,
             times: Times { seconds: 2.0, warm_up: 0.2 },
         };
         let target = Target::start_with(&arguments(shards), 0, |setup| load.configure(setup))?;

@@ -55,6 +55,8 @@ pub struct ConnectionOptions {
     /// Bytes that wait to be sent beyond which the connection is congested: [`Input::Congested`] tells so, and
     /// [`Input::Relieved`] when half of it or less is left. 0 = never.
     pub high_water_bytes: usize,
+    /// What is written is gathered for at most so many microseconds before it is sent; 0 sends at the end of the turn.
+    pub gather_us: u64,
 }
 
 /// How a connection is dialled.

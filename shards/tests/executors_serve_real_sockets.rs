@@ -164,7 +164,20 @@ fn every_executor_takes_part_and_all_end_in_order() {
 
 #[test]
 fn what_a_full_socket_leaves_over_arrives_in_order() {
-    let running = Running::start(1, ConnectionOptions::default());
+    leftovers_arrive_in_order(ConnectionOptions::default());
+}
+
+#[test]
+fn what_is_gathered_arrives_in_order() {
+    leftovers_arrive_in_order(GATHERED);
+}
+
+/// Sends wait for more.
+const GATHERED: ConnectionOptions =
+    ConnectionOptions { write_budget_bytes: 0, write_timeout_us: 0, high_water_bytes: 0, gather_us: 1000 };
+
+fn leftovers_arrive_in_order(options: ConnectionOptions) {
+    let running = Running::start(1, options);
     let mut client = running.connect();
     let sent: Vec<u8> = (0..20_000_000_u32).map(|index| (index % 251) as u8).collect();
     let mut writer = client.try_clone().unwrap();
@@ -179,7 +192,16 @@ fn what_a_full_socket_leaves_over_arrives_in_order() {
 
 #[test]
 fn last_words_arrive_although_the_peer_still_sends() {
-    let running = Running::start(2, ConnectionOptions::default());
+    last_words_arrive(ConnectionOptions::default());
+}
+
+#[test]
+fn gathered_last_words_arrive() {
+    last_words_arrive(GATHERED);
+}
+
+fn last_words_arrive(options: ConnectionOptions) {
+    let running = Running::start(2, options);
     let mut client = running.connect();
     client.write_all(b"bye").unwrap();
     let mut words = [0; 8];

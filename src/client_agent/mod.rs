@@ -209,6 +209,7 @@ impl ClientAgents {
         ConnectionOptions {
             write_budget_bytes: config.write_buffer_bytes,
             write_timeout_us: config.write_timeout.map_or(0, micros),
+            gather_us: micros(config.flush_delay),
             ..ConnectionOptions::default()
         }
     }

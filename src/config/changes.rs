@@ -181,7 +181,7 @@ fn client_agent(place: &str, taken: &mut ClientAgent, read: &ClientAgent, change
         now strict_entrance,
         now eject_linger = "eject_linger_ms",
         now channel_quarantine = "channel_quarantine_ms",
-        restart flush_delay = "flush_delay_us",
+        now flush_delay = "flush_delay_us",
     });
     compare!(changes, format_args!("{place} limits"), taken.limits, &read.limits, Limits {
         now bytes_per_second,

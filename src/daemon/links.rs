@@ -71,6 +71,7 @@ fn options_of(settings: Option<&config::MessageDirector>) -> ConnectionOptions {
         high_water_bytes: settings.link_budget_bytes,
         write_budget_bytes: 2 * settings.link_budget_bytes + UNDER_WAY_BYTES,
         write_timeout_us: settings.link_stall_timeout.as_micros() as u64,
+        gather_us: 0,
     })
 }
 

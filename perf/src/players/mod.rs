@@ -53,6 +53,9 @@ pub struct Players {
     /// others are measured.
     #[arg(long, value_name = "PER_SECOND", default_value_t = 0.0)]
     pub strangers: f64,
+    /// The server gathers what it sends to a client for at most so many microseconds (`flush_delay_us`).
+    #[arg(long, value_name = "US", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=1000))]
+    pub flush_delay_us: u32,
     #[command(flatten)]
     pub times: Times,
 }
@@ -62,7 +65,8 @@ impl Players {
     pub fn configure(&self, setup: &mut Setup) {
         // Three heartbeats may be lost.
         let timeout_ms = (self.heartbeat * 4000.0) as u64;
-        let keys = format!("relocate = true\nheartbeat_timeout_ms = {timeout_ms}");
+        let keys =
+            format!("relocate = true\nheartbeat_timeout_ms = {timeout_ms}\nflush_delay_us = {}", self.flush_delay_us);
         setup.replace.push(("relocate = true", keys));
     }
 

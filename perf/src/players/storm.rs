@@ -41,6 +41,7 @@ impl Storm {
             heartbeat: 30.0,
             logins: self.clients,
             strangers: 0.0,
+            flush_delay_us: 0,
             times: Times { seconds: 0.0, warm_up: 0.0 },
         }
     }

@@ -242,6 +242,7 @@ fn run<S: Shard>(
             connections: RefCell::default(),
             waiting_readers: RefCell::default(),
             waiting_acceptors: RefCell::default(),
+            gathering: RefCell::default(),
             packets: parts.packets,
             scratch: RefCell::default(),
             stopping: Cell::new(false),
@@ -285,6 +286,8 @@ pub(super) struct Core<S: Shard> {
     /// Readers that wait until the engine has taken what they had.
     pub(super) waiting_readers: RefCell<Vec<Rc<Connection>>>,
     waiting_acceptors: RefCell<Vec<Waker>>,
+    /// Connections whose bytes wait for more to be sent with them.
+    pub(super) gathering: RefCell<Vec<Rc<Connection>>>,
     pub(super) packets: PacketSockets,
     /// Where small buffers are gathered to be sent together.
     pub(super) scratch: RefCell<Vec<u8>>,
@@ -373,6 +376,7 @@ impl<S: Shard> Core<S> {
         for doorbell in doorbells {
             doorbell.ring();
         }
+        self.send_gathered();
         self.drain().await;
     }
 

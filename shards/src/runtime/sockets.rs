@@ -181,10 +181,12 @@ impl<S: Shard> Core<S> {
                 Effect::Write { connection, bytes } => {
                     let Some(connection) = self.connections.borrow().get(&connection).cloned() else { continue };
                     if connection.state.get() == State::Open && !bytes.is_empty() {
-                        if connection.unsent_bytes.get() == 0 {
+                        let before = connection.unsent_bytes.get();
+                        let after = before + bytes.len();
+                        if before == 0 || (before < SCRATCH_BYTES && after >= SCRATCH_BYTES) {
                             dirty.push(connection.clone());
                         }
-                        connection.unsent_bytes.set(connection.unsent_bytes.get() + bytes.len());
+                        connection.unsent_bytes.set(after);
                         connection.unsent.borrow_mut().push_back(bytes);
                         if connection.writer_runs.get() || connection.stream.get().is_none() {
                             self.check_budget(&connection);
@@ -221,7 +223,11 @@ impl<S: Shard> Core<S> {
             }
         }
         for connection in dirty {
-            self.send(&connection);
+            if connection.options.gather_us > 0 && connection.unsent_bytes.get() < SCRATCH_BYTES {
+                self.send_soon(connection);
+            } else {
+                self.send(&connection);
+            }
         }
         for connection in notify {
             self.notify_if_sent(&connection);
@@ -240,7 +246,13 @@ impl<S: Shard> Core<S> {
 
     fn close(self: &Rc<Self>, connection: &Rc<Connection>, close: Close) {
         match close {
-            Close::Now => connection.end(),
+            Close::Now => {
+                if connection.options.gather_us > 0 {
+                    // It would have been sent by now.
+                    self.send(connection);
+                }
+                connection.end();
+            }
             Close::Linger { us } => {
                 connection.state.set(State::Lingering);
                 connection.wake_reader();
@@ -254,6 +266,29 @@ impl<S: Shard> Core<S> {
                 })
                 .detach();
             }
+        }
+    }
+
+    /// Sends when more may have gathered: together with every connection that waits for the same, at the time of the first.
+    fn send_soon(self: &Rc<Self>, connection: Rc<Connection>) {
+        let gather = Duration::from_micros(connection.options.gather_us);
+        let mut gathering = self.gathering.borrow_mut();
+        gathering.push(connection);
+        if gathering.len() == 1 {
+            let core = self.clone();
+            glommio::spawn_local(async move {
+                Timer::new(gather).await;
+                core.send_gathered();
+            })
+            .detach();
+        }
+    }
+
+    /// Ends the gathering.
+    pub(super) fn send_gathered(self: &Rc<Self>) {
+        for connection in self.gathering.take() {
+            self.send(&connection);
+            self.notify_if_sent(&connection);
         }
     }
 
