@@ -278,7 +278,7 @@ impl Play {
             ("refused", self.refused, sum(|of| of.metrics.object_messages_refused)),
             // Client Agents count what they do not pass on: that a field has no value any more.
             ("unknown", self.unknown, sum(|of| of.metrics.unknown_messages).min(self.unknown)),
-            ("timed out interests", 0, sum(|of| of.metrics.interests_timed_out)),
+            ("timed out interests", 0, if self.has_timeouts { 0 } else { sum(|of| of.metrics.interests_timed_out) }),
             ("waiting fan-outs", 0, sum(|of| of.metrics.fan_outs_waiting)),
             ("panics", 0, sum(|of| of.counters.uncontained_panics)),
         ];

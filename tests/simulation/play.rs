@@ -185,6 +185,8 @@ pub struct Play {
     pub farewells: BTreeMap<u32, u32>,
     /// Interests that keepers have asked for, and what of that has been answered.
     pub server_interests: (usize, usize),
+    /// Interests run into their time-out.
+    pub has_timeouts: bool,
     pub written: u32,
 }
 
@@ -209,7 +211,8 @@ fn slices_of(seed: u64) -> FanOutLimits {
 impl Play {
     pub fn new(seed: u64, shape: Shape) -> Self {
         // Some interests run into their time-out; what comes late must come all the same.
-        let timeout_ms = if seed % 7 == 6 { 1 } else { 60_000 };
+        let has_timeouts = seed % 7 == 6;
+        let timeout_ms = if has_timeouts { 1 } else { 60_000 };
         let client_agents = format!("interest_timeout_ms = {timeout_ms}\n{CLIENT_AGENTS}");
         let stage = Stage::whole(contract::SOURCE, &client_agents).sliced(slices_of(seed));
         let (hash, home) = (stage.hash(), stage.home(shape.shards));
@@ -222,6 +225,7 @@ impl Play {
             random: Random::new(seed ^ 0x5eed),
             hash,
             home,
+            has_timeouts,
             shards: shape.shards,
             links: Vec::new(),
             recorder,
