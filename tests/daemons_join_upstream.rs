@@ -123,6 +123,8 @@ fn md_27_upstream_loss_and_failure_to_connect_end_the_daemon_with_status_1() -> 
     let root = Node::start(2, &director_at(ORPHANED, ""))?;
     let mut leaf = Node::start(2, &director(Some(root.director()), ""))?;
     let address = root.director();
+    // It is ready before its link stands.
+    leaf.daemon.until_logged("upstream link established")?;
     root.daemon.kill()?;
     assert_eq!(leaf.daemon.wait_for_end(wait::PATIENCE)?.code(), Some(1));
     assert!(leaf.daemon.log().contains("is lost"), "{}", leaf.daemon.log());

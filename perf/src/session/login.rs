@@ -178,6 +178,12 @@ fn admit(
     client.expect_message(what, &Message::client(t::CLIENT_OBJECT_SET_FIELD, &response))?;
     client.expect_message(what, &entry_for_owner(&world.models[&avatar]))?;
 
+    // The session's answer comes behind its subscription, and by the same way: wherever daemons lie between, they know of
+    // the channel then. What the client has heard says nothing of them.
+    let context = Payload::new().u32(world.token());
+    world.ai.publish(&[channel], t::CLIENTAGENT_GET_NETWORK_ADDRESS, &context);
+    world.ai_awaits("the client's address", 1, |message| message.is(t::CLIENTAGENT_GET_NETWORK_ADDRESS_RESP))?;
+
     // The channel that the AI opened leads to the client.
     let token = Payload::new().u32(world.token());
     let frame = client_frame(MARKER, &token);
