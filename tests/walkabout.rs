@@ -113,6 +113,7 @@ fn play(test: &str, shards: usize) {
 
     // The daemon is killed: the game's servers end, the clients wait, and with all of it started again the names are
     // those of the same avatars.
+    let before = zoe.said.len();
     daemon.kill().unwrap_or_else(|failure| panic!("{failure}"));
     uberdog.wait_for_end();
     ai.wait_for_end();
@@ -127,7 +128,14 @@ fn play(test: &str, shards: usize) {
     uberdog.wait_for("announces: ");
     assert!(!uberdog.said.iter().any(|line| line.starts_with("makes avatar")), "{numbers:?} {:?}", uberdog.said);
 
-    // A client that is killed leaves at once, and its name is free.
+    // A client that is killed leaves at once, and its name is free. Only who has seen it come sees it leave.
+    let is_ann = |line: &String| line.starts_with("sees come: Ann");
+    if !zoe.said[before..].iter().any(is_ann) {
+        zoe.wait_for("sees come: Ann");
+    }
+    if !ai.said.iter().any(is_ann) {
+        ai.wait_for("sees come: Ann");
+    }
     ann.kill();
     zoe.wait_for("sees leave: Ann");
     ai.wait_for("sees leave: Ann");
