@@ -2,7 +2,7 @@
 //! Figures are looked at for sense, never for speed; but what clients leave behind is the daemon's to give back.
 
 use donet_perf::Failure;
-use donet_perf::players::{Players, Storm};
+use donet_perf::players::{Players, Population, Storm};
 use donet_perf::report::{Report, Times};
 use donet_perf::target::{Target, TargetArguments};
 use donet_perf::wait;
@@ -27,8 +27,7 @@ fn every_update_reaches_every_neighbour_while_strangers_come_and_go() -> Result<
     // Sends at the end of a turn, and sends that wait for more.
     for (shards, flush_delay_us) in [(1, 0), (2, 1000), (4, 0)] {
         let load = Players {
-            clients: 50,
-            zone_size: 8,
+            population: Population { clients: 50, zone_size: 8 },
             rate: 2.0,
             heartbeat: 10.0,
             logins: 50,
@@ -50,7 +49,7 @@ fn every_update_reaches_every_neighbour_while_strangers_come_and_go() -> Result<
 /// Most of what thousands of clients have needed goes back to the system when they are gone (`boot::memory`).
 #[test]
 fn the_memory_of_a_storm_returns() -> Result<(), Failure> {
-    let load = Storm { clients: 3000, zone_size: 50, rounds: 2 };
+    let load = Storm { population: Population { clients: 3000, zone_size: 50 }, rounds: 2 };
     let target = Target::start_with(&arguments(1), 0, |setup| load.configure(setup))?;
     let mut outcome = Ok(());
     load.run(&target, |report| {

@@ -51,8 +51,9 @@ pub(super) struct Crowd {
 impl Crowd {
     pub(super) fn new(options: &Players, cast: Cast, agent: SocketAddr) -> Self {
         // An avatar is a session object: its owner has no other view of it.
-        let of_zone = |zone| u64::from(options.population(zone)) * u64::from(options.population(zone) - 1);
-        let entries = (0..options.zones()).map(of_zone).sum();
+        let of_zone =
+            |zone| u64::from(options.population.of_zone(zone)) * u64::from(options.population.of_zone(zone) - 1);
+        let entries = (0..options.population.zones()).map(of_zone).sum();
         Self {
             options: *options,
             cast,
@@ -60,12 +61,12 @@ impl Crowd {
             epoch: Instant::now(),
             ai: None,
             ai_is_ready: false,
-            clients: Vec::with_capacity(options.clients as usize),
+            clients: Vec::with_capacity(options.population.clients as usize),
             by_slot: Vec::new(),
             welcomed: 0,
             entered: 0,
             entries_due: entries,
-            awaited: vec![0; options.clients as usize * options.zone_size as usize],
+            awaited: vec![0; options.population.clients as usize * options.population.zone_size as usize],
             updates: 0,
             deliveries: 0,
             deliveries_due: 0,
@@ -98,7 +99,7 @@ impl Crowd {
 
     /// Lets as many clients connect as may be on their way at once.
     pub(super) fn log_in_more(&mut self, network: &mut Network) -> Result<(), Failure> {
-        while (self.clients.len() as u32) < self.options.clients.min(self.welcomed + self.options.logins) {
+        while (self.clients.len() as u32) < self.options.population.clients.min(self.welcomed + self.options.logins) {
             let client = self.clients.len() as u32;
             let key = self.connect(network, self.agent, Who::Client(client))?;
             network.send(key, &self.cast.hello());
@@ -112,7 +113,7 @@ impl Crowd {
     }
 
     pub(super) fn everybody_sees_everybody(&self) -> bool {
-        self.welcomed == self.options.clients && self.entered == self.entries_due
+        self.welcomed == self.options.population.clients && self.entered == self.entries_due
     }
 
     pub(super) fn received(&self) -> u64 {
@@ -152,7 +153,8 @@ impl Crowd {
         network.send(*key, &self.cast.update(client, *next, stamp_us));
         *next = next.wrapping_add(1);
         self.updates += 1;
-        self.deliveries_due += u64::from(self.options.population(client / self.options.zone_size) - 1);
+        self.deliveries_due +=
+            u64::from(self.options.population.of_zone(client / self.options.population.zone_size) - 1);
     }
 
     pub(super) fn heartbeat(&mut self, network: &mut Network, client: u32) {
@@ -206,7 +208,7 @@ impl Crowd {
     fn ai_hears(&mut self, network: &mut Network, key: Key, body: &[u8]) {
         self.ai_is_ready = true;
         if let Some((session, client)) = self.cast.who_logs_in(body) {
-            let zone = (self.options.zone_size > 0).then(|| client / self.options.zone_size);
+            let zone = (self.options.population.zone_size > 0).then(|| client / self.options.population.zone_size);
             network.send(key, &self.cast.let_in(session, client, zone));
         }
     }
@@ -233,7 +235,7 @@ impl Crowd {
     fn delivered(&mut self, network: &Network, client: u32, mut reader: Reader<'_>) -> Result<(), Failure> {
         let (avatar, field) = (reader.doid()?, reader.u16()?);
         let (number, stamp_us) = (reader.u16()?, reader.u32()?);
-        let size = self.options.zone_size;
+        let size = self.options.population.zone_size;
         let is_neighbour = |&other: &u32| {
             size > 0 && field == self.cast.position.0 && other != client && other / size == client / size
         };

@@ -30,15 +30,33 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// The longest wait for news.
 const TURN: Duration = Duration::from_millis(20);
 
-/// Clients of a game.
+/// How many clients, and how many see each other.
 #[derive(Clone, Copy, Debug, Args)]
-pub struct Players {
+pub struct Population {
     /// How many clients.
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=60_000))]
     pub clients: u32,
     /// How many of them stand in one zone and see each other; 0 lets them log in and have no avatar.
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(0..=10_000))]
     pub zone_size: u32,
+}
+
+impl Population {
+    fn zones(self) -> u32 {
+        if self.zone_size == 0 { 0 } else { self.clients.div_ceil(self.zone_size) }
+    }
+
+    /// How many stand in a zone: the last may have fewer.
+    fn of_zone(self, zone: u32) -> u32 {
+        self.zone_size.min(self.clients - zone * self.zone_size)
+    }
+}
+
+/// Clients of a game.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Players {
+    #[command(flatten)]
+    pub population: Population,
     /// Position updates of each client a second, spread evenly; 0 lets them stand. Latency counts from when an update was
     /// due.
     #[arg(long, value_name = "HZ", default_value_t = 1.0)]
@@ -70,15 +88,6 @@ impl Players {
         setup.replace.push(("relocate = true", keys));
     }
 
-    fn zones(&self) -> u32 {
-        if self.zone_size == 0 { 0 } else { self.clients.div_ceil(self.zone_size) }
-    }
-
-    /// How many stand in a zone: the last may have fewer.
-    fn population(&self, zone: u32) -> u32 {
-        self.zone_size.min(self.clients - zone * self.zone_size)
-    }
-
     /// Runs it.
     ///
     /// # Errors
@@ -93,12 +102,12 @@ impl Players {
         run.turns(&mut network, "the AI's link", |run, _| Ok(run.crowd.ai_is_ready()))?;
 
         let mut report = Report::new("players", target);
-        report.set("clients", self.clients);
-        report.set("zone_size", self.zone_size);
+        report.set("clients", self.population.clients);
+        report.set("zone_size", self.population.zone_size);
         report.set("updates_per_client_per_s", self.rate);
         let before = Mark::take(target)?;
         let mut beaten = Instant::now();
-        let mut progress = Progress::new("players: login", self.clients.into());
+        let mut progress = Progress::new("players: login", self.population.clients.into());
         run.turns(&mut network, "logins", |run, network| {
             run.crowd.log_in_more(network)?;
             if self.heartbeat > 0.0 && beaten.elapsed().as_secs_f64() > self.heartbeat {
@@ -112,12 +121,12 @@ impl Players {
         drop(progress);
         let logged_in = Mark::take(target)?;
         let spent = logged_in.since(&before);
-        report.set("logins_per_s", f64::from(self.clients) / spent.elapsed.as_secs_f64());
+        report.set("logins_per_s", f64::from(self.population.clients) / spent.elapsed.as_secs_f64());
         if let Some(server) = spent.server {
-            report.set("login_cpu_us", server.cpu.as_secs_f64() * 1e6 / f64::from(self.clients));
+            report.set("login_cpu_us", server.cpu.as_secs_f64() * 1e6 / f64::from(self.population.clients));
         }
         if let Some((now, then)) = logged_in.server_bytes().zip(before.server_bytes()) {
-            report.set("bytes_per_client", now.saturating_sub(then) as f64 / f64::from(self.clients));
+            report.set("bytes_per_client", now.saturating_sub(then) as f64 / f64::from(self.population.clients));
         }
         run.measure(&mut network, (self, agent, hello), target, &mut report)?;
         Ok(report)

@@ -48,11 +48,15 @@ pub(super) struct Schedule {
 
 impl Schedule {
     pub(super) fn new(options: &Players, begin: Instant) -> Self {
-        let clients = f64::from(options.clients);
-        let moving = if options.zone_size > 0 { options.rate.max(0.0) } else { 0.0 };
+        let clients = f64::from(options.population.clients);
+        let moving = if options.population.zone_size > 0 { options.rate.max(0.0) } else { 0.0 };
         let beating = if options.heartbeat > 0.0 { options.heartbeat.recip() } else { 0.0 };
         let round = |per_second| Round { begin, per_second, done: 0 };
-        Self { clients: options.clients.into(), updates: round(clients * moving), heartbeats: round(clients * beating) }
+        Self {
+            clients: options.population.clients.into(),
+            updates: round(clients * moving),
+            heartbeats: round(clients * beating),
+        }
     }
 
     pub(super) fn send_due(&mut self, crowd: &mut Crowd, network: &mut Network, now: Instant) {

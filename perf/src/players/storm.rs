@@ -2,7 +2,7 @@
 
 use super::cast::Cast;
 use super::crowd::Crowd;
-use super::{Players, Run, TURN};
+use super::{Players, Population, Run, TURN};
 use crate::daemon::Setup;
 use crate::failure::{Failure, ensure};
 use crate::net::Network;
@@ -21,12 +21,8 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// Storms of clients.
 #[derive(Clone, Copy, Debug, Args)]
 pub struct Storm {
-    /// How many clients.
-    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=60_000))]
-    pub clients: u32,
-    /// How many of them stand in one zone and see each other; 0 lets them log in and have no avatar.
-    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(0..=10_000))]
-    pub zone_size: u32,
+    #[command(flatten)]
+    pub population: Population,
     /// How often they come and vanish.
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     pub rounds: u32,
@@ -35,11 +31,10 @@ pub struct Storm {
 impl Storm {
     fn players(&self) -> Players {
         Players {
-            clients: self.clients,
-            zone_size: self.zone_size,
+            population: self.population,
             rate: 0.0,
             heartbeat: 30.0,
-            logins: self.clients,
+            logins: self.population.clients,
             strangers: 0.0,
             flush_delay_us: 0,
             times: Times { seconds: 0.0, warm_up: 0.0 },
@@ -65,8 +60,8 @@ impl Storm {
         for round in 1..=self.rounds {
             let mut report = Report::new("storm", target);
             report.set("round", round);
-            report.set("clients", self.clients);
-            report.set("zone_size", self.zone_size);
+            report.set("clients", self.population.clients);
+            report.set("zone_size", self.population.zone_size);
             run.rest(&mut network, target)?;
             self.come(&mut run, &mut network, target, &mut report)?;
             self.vanish(&mut run, &mut network, target, &mut report)?;
@@ -77,7 +72,7 @@ impl Storm {
 
     fn come(&self, run: &mut Run, network: &mut Network, target: &Target, report: &mut Report) -> Result<(), Failure> {
         let before = Mark::take(target)?;
-        let mut progress = Progress::new("storm: login", self.clients.into());
+        let mut progress = Progress::new("storm: login", self.population.clients.into());
         run.turns(network, "logins", |run, network| {
             run.crowd.log_in_more(network)?;
             let done = run.crowd.logged_in();
@@ -88,8 +83,11 @@ impl Storm {
         let after = Mark::take(target)?;
         let spent = after.since(&before);
         report.set("login_seconds", spent.elapsed.as_secs_f64());
-        report.set("logins_per_s", f64::from(self.clients) / spent.elapsed.as_secs_f64());
-        report.set("login_cpu_us", spent.server.map(|server| server.cpu.as_secs_f64() * 1e6 / f64::from(self.clients)));
+        report.set("logins_per_s", f64::from(self.population.clients) / spent.elapsed.as_secs_f64());
+        report.set(
+            "login_cpu_us",
+            spent.server.map(|server| server.cpu.as_secs_f64() * 1e6 / f64::from(self.population.clients)),
+        );
         report.set("resident_bytes_before", before.server_bytes());
         report.set("resident_bytes_logged_in", after.server_bytes());
         Ok(())
@@ -106,7 +104,10 @@ impl Storm {
         run.crowd.vanish(network);
         run.rest(network, target)?;
         let after = Mark::take(target)?;
-        let cpu = after.since(&before).server.map(|server| server.cpu.as_secs_f64() * 1e6 / f64::from(self.clients));
+        let cpu = after
+            .since(&before)
+            .server
+            .map(|server| server.cpu.as_secs_f64() * 1e6 / f64::from(self.population.clients));
         report.set("end_cpu_us", cpu);
         report.set("resident_bytes_after", after.server_bytes());
         Ok(())
