@@ -162,6 +162,12 @@ impl ReceiveBuffer {
 mod tests {
     use super::*;
 
+    /// What a read of these bytes does.
+    fn read(buffer: &mut ReceiveBuffer, pool: &mut ReceivePool, bytes: &[u8]) {
+        buffer.space(pool).unwrap()[..bytes.len()].copy_from_slice(bytes);
+        buffer.filled(bytes.len());
+    }
+
     #[test]
     fn the_largest_frame_fits_and_unused_bytes_survive() {
         let mut pool = ReceivePool::default();
@@ -186,8 +192,7 @@ mod tests {
     fn a_pause_keeps_what_came_and_offers_it_again() {
         let mut pool = ReceivePool::default();
         let mut buffer = ReceiveBuffer::default();
-        buffer.space(&mut pool).unwrap()[..3].copy_from_slice(b"abc");
-        buffer.filled(3);
+        read(&mut buffer, &mut pool, b"abc");
         buffer.offered();
         buffer.consume(1);
         buffer.pause();
@@ -217,19 +222,18 @@ mod tests {
     fn an_idle_connection_holds_no_memory() {
         let mut pool = ReceivePool::default();
         let mut buffer = ReceiveBuffer::default();
-        buffer.space(&mut pool).unwrap();
-        buffer.filled(1);
+        read(&mut buffer, &mut pool, b"a");
         buffer.offered();
         buffer.consume(1);
         buffer.settle(&mut pool);
         assert_eq!((buffer.memory.capacity(), pool.initial.len()), (0, 1));
     }
+
     #[test]
     fn the_beginning_of_a_frame_is_kept_in_memory_of_its_size() {
         let mut pool = ReceivePool::default();
         let mut buffer = ReceiveBuffer::default();
-        buffer.space(&mut pool).unwrap()[..5].copy_from_slice(b"abcde");
-        buffer.filled(5);
+        read(&mut buffer, &mut pool, b"abcde");
         buffer.settle(&mut pool);
         assert_eq!(buffer.memory.len(), INITIAL_BYTES, "not before it was offered");
         buffer.offered();
@@ -240,8 +244,7 @@ mod tests {
         buffer.space(&mut pool).unwrap();
         buffer.settle(&mut pool);
         assert_eq!((buffer.bytes(), buffer.memory.capacity(), pool.initial.len()), (&b"cde"[..], 3, 1));
-        buffer.space(&mut pool).unwrap()[..2].copy_from_slice(b"fg");
-        buffer.filled(2);
+        read(&mut buffer, &mut pool, b"fg");
         buffer.offered();
         assert_eq!(buffer.bytes(), b"cdefg");
         buffer.consume(5);
