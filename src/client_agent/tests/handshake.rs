@@ -203,6 +203,26 @@ fn ca_10_other_messages_are_no_heartbeat() {
 }
 
 #[test]
+fn heartbeats_that_a_reload_asks_for_are_due_from_then_on_and_one_that_asks_for_none_ends_nobody() {
+    let mut fixture = Fixture::new();
+    let client = fixture.established();
+    let timer = ClientTimer { connection: client.connection, kind: TimerKind::Heartbeat };
+    let reload = |fixture: &mut Fixture, now_us: u64, timeout: Option<Duration>| {
+        fixture.out.now_us = now_us;
+        fixture.agents.reload(&[config::ClientAgent { heartbeat_timeout: timeout, ..config() }], &mut fixture.out);
+        fixture.seen()
+    };
+    let second = Some(Duration::from_secs(1));
+    assert_eq!(reload(&mut fixture, 5_000_000, second), [Seen::Timer(6_000_000, timer)]);
+    assert_eq!(reload(&mut fixture, 5_500_000, None), []);
+    fixture.out.now_us = 6_000_000;
+    assert_eq!(fixture.fire(timer), [], "nobody waits for it any more");
+    assert_eq!(reload(&mut fixture, 9_000_000, second), [Seen::Timer(10_000_000, timer)]);
+    fixture.out.now_us = 10_000_000;
+    assert_eq!(ejected(&fixture.fire(timer)), (345, Reason::NoHeartbeat));
+}
+
+#[test]
 fn a_client_that_does_not_log_in_is_ejected_once_established_it_stays() {
     let mut fixture = Fixture::with(|agent| agent.auth_timeout = Some(Duration::from_millis(2000)));
     let idle = fixture.connect_quietly();

@@ -1,6 +1,7 @@
 use super::*;
 use crate::event_logger::Event;
 use crate::event_logger::log::Files;
+use donet_perf::wait;
 use std::cell::RefCell;
 use std::sync::{Arc, Mutex};
 
@@ -257,14 +258,10 @@ fn a_reload_goes_on_in_another_folder_and_loses_nothing() {
     let logger = EventLoggerServer::bind(&config(folder.path())).expect("binds").start().expect("starts");
     let socket = UdpSocket::bind("127.0.0.1:0").expect("binds");
     socket.send_to(&event("before"), logger.local_addr()).expect("sent");
-    while !folder.path().join("events.log").exists() || lines_of(&folder.path().join("events.log")).len() < 2 {
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    // What had arrived before is written first.
     let other = folder.path().join("other");
     logger.reload(&config(&other));
-    while !other.join("events.log").exists() {
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    wait::until("the other folder's file", || Ok(other.join("events.log").exists())).expect("it is opened");
     socket.send_to(&event("after"), logger.local_addr()).expect("sent");
     logger.stop();
     let types = |lines: Vec<serde_json::Value>| {
