@@ -1,6 +1,8 @@
 //! Back-pressure between daemons (design G8): a daemon that is stopped under load costs its neighbours a pause and no
 //! message; one that is stopped for too long is dropped with a reason, and the others go on as configured.
 
+#[path = "support/admin.rs"]
+mod admin;
 #[path = "support/cluster.rs"]
 mod cluster;
 #[path = "support/counted.rs"]
@@ -16,7 +18,6 @@ use donet_perf::message::Payload;
 use donet_perf::peer::Hub;
 use donet_perf::{Failure, wait};
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::Value;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -153,12 +154,8 @@ fn until_ejected_for_silence(address: SocketAddr) -> Result<(), Failure> {
 
 /// Waits until the daemon does not read this many connections, because they fill a link.
 fn until_paused(daemon: &Daemon, count: u64) -> Result<(), Failure> {
-    let url = format!("http://{}/api/overview", daemon.address("admin")?);
     wait::until(&format!("{count} sources to be paused"), || {
-        let answer = minreq::get(&url).with_timeout(60).send().map_err(|error| Failure::new(error.to_string()))?;
-        let overview: Value = serde_json::from_slice(answer.as_bytes()).expect("JSON");
-        let paused = |executor: &Value| executor["sources_paused"].as_u64().expect("a figure");
-        Ok(overview["executors"].as_array().expect("a list").iter().map(paused).sum::<u64>() == count)
+        Ok(admin::sum(&admin::json(daemon, "/api/overview")?, "sources_paused") == count)
     })
 }
 

@@ -3,6 +3,8 @@
 //! `DONET_SCREENSHOTS=docs/status-page cargo test --test admin_page_in_a_browser` takes the pictures of the
 //! documentation.
 
+#[path = "support/admin.rs"]
+mod admin;
 mod support;
 
 use donet::wire::{Channel, Doid, Zone, message_type as t};
@@ -53,11 +55,7 @@ fn play(test: &str, shards: usize, token: Option<&str>) -> Result<(), Failure> {
     }
     let client = Client::connect(&hub, "client", daemon.address("client_agent")?)?;
     client.hello(names.hash(), numbers::VERSION)?;
-    let sessions = || -> Result<serde_json::Value, Failure> {
-        let answer = minreq::get(format!("{url}api/sessions")).with_timeout(PATIENCE.as_secs()).send();
-        let answer = answer.map_err(|error| Failure::new(error.to_string()))?;
-        serde_json::from_slice(answer.as_bytes()).map_err(|error| Failure::new(error.to_string()))
-    };
+    let sessions = || admin::json(&daemon, "/api/sessions");
     let channel = sessions()?[0]["channel"].as_u64().expect("a channel");
     ai.publish(&[channel], t::CLIENTAGENT_SET_STATE, &Payload::new().u16(2));
     let interest = Payload::new().u16(9).u32(ROOT).u16(2).u32(7).u32(8);

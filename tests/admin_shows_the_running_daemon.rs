@@ -1,6 +1,9 @@
 //! The admin endpoint shows what the daemon really does, and lets nobody change anything without the token
 //! (`spec/config.md`, `[admin]`).
 
+#[path = "support/admin.rs"]
+mod admin;
+
 use donet::wire::{Channel, Doid, message_type as t};
 use donet_perf::Failure;
 use donet_perf::client::Client;
@@ -51,23 +54,16 @@ impl Stage {
         client.hello(names.hash(), numbers::VERSION)?;
         let admin = daemon.address("admin")?;
         let stage = Self { daemon, _setup: setup, _ai: ai, client, admin };
-        stage.until("/api/overview", |overview| sum(overview, "objects") == 2);
+        stage.until("/api/overview", |overview| admin::sum(overview, "objects") == 2);
         Ok(stage)
     }
 
-    fn request(&self, request: minreq::Request) -> (u16, String) {
-        let response = request.with_timeout(PATIENCE.as_secs()).send().expect("the endpoint answers");
-        (response.status_code, response.as_str().expect("text").to_owned())
-    }
-
     fn get(&self, path: &str) -> (u16, String) {
-        self.request(minreq::get(format!("http://{}{path}", self.admin)))
+        admin::get(&self.daemon, path).unwrap_or_else(|failure| panic!("{failure}"))
     }
 
     fn json(&self, path: &str) -> Value {
-        let (status, body) = self.get(path);
-        assert_eq!(status, 200, "{path}: {body}");
-        serde_json::from_str(&body).expect("JSON")
+        admin::json(&self.daemon, path).unwrap_or_else(|failure| panic!("{failure}"))
     }
 
     /// Asks until the answer is as it should be.
@@ -85,19 +81,15 @@ impl Stage {
         if let Some(authorization) = authorization {
             request = request.with_header("Authorization", authorization);
         }
-        self.request(request)
+        admin::send(request).unwrap_or_else(|failure| panic!("{failure}"))
     }
-}
-
-fn sum(overview: &Value, name: &str) -> u64 {
-    overview["executors"].as_array().expect("a list").iter().map(|executor| executor[name].as_u64().expect(name)).sum()
 }
 
 fn shows_what_runs(shards: usize) -> Result<(), Failure> {
     let stage = Stage::open(shards, "")?;
     let overview = stage.json("/api/overview");
     assert_eq!(overview["executors"].as_array().map(Vec::len), Some(shards));
-    assert_eq!((sum(&overview, "sessions_open"), sum(&overview, "links_open")), (1, 1), "{overview:#}");
+    assert_eq!((admin::sum(&overview, "sessions_open"), admin::sum(&overview, "links_open")), (1, 1), "{overview:#}");
 
     let links = stage.json("/api/links");
     assert_eq!(links[0]["name"], "the AI of the test");

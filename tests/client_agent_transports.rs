@@ -1,6 +1,8 @@
 //! Clients through TLS, WebSocket and proxies, each with a real counterpart at the other end: openssl, HAProxy, and a
 //! WebSocket library of Python (`protocol-md-ca-el.md` §3.1, §3.3, §7).
 
+#[path = "support/admin.rs"]
+mod admin;
 mod support;
 
 use donet::wire::{Encoder, message_type as t};
@@ -8,12 +10,11 @@ use donet_perf::contract::Names;
 use donet_perf::daemon::{Daemon, EXAMPLE_DC, Setup, numbers};
 use donet_perf::{Failure, wait};
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long anything may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -94,10 +95,7 @@ fn until(what: &str, mut is_so: impl FnMut() -> bool) {
 
 /// How many connections have ended, for whatever reason.
 fn ended(daemon: &Daemon) -> u64 {
-    let url = format!("http://{}/metrics", daemon.address("admin").expect("an admin endpoint"));
-    let answer = minreq::get(url).with_timeout(PATIENCE.as_secs()).send().expect("an answer");
-    let lines = answer.as_str().expect("text").lines().filter(|line| line.starts_with("donet_closed_total"));
-    lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok()).sum()
+    admin::figure(daemon, "donet_closed_total", "").unwrap_or_else(|failure| panic!("{failure}"))
 }
 
 /// Killed when it goes out of scope.
@@ -369,6 +367,25 @@ fn haproxy_tells_who_the_client_is_with_both_versions_and_ends_tls() -> Result<(
     daemon.stop()
 }
 
+/// Waits for the end of a connection, and says something whenever it has not come for so long. What was read.
+fn read_to_the_end<'a>(stream: &mut TcpStream, pace: Duration, mut say: impl FnMut() -> &'a [u8]) -> Vec<u8> {
+    let (mut read, mut piece) = (Vec::new(), [0; 1024]);
+    let begin = Instant::now();
+    stream.set_read_timeout(Some(pace)).expect("not zero");
+    while begin.elapsed() < PATIENCE {
+        match stream.read(&mut piece) {
+            Ok(0) => return read,
+            Ok(bytes) => read.extend_from_slice(&piece[..bytes]),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                let _ = stream.write_all(say());
+            }
+            // A reset.
+            Err(_) => return read,
+        }
+    }
+    panic!("the connection goes on; so far it said {read:?}");
+}
+
 #[test]
 fn who_is_slow_at_any_stage_is_let_go_and_costs_others_nothing() -> Result<(), Failure> {
     let slow = |keys: &str, tables: &str, begin: &[u8], reason: &str| -> Result<(), Failure> {
@@ -377,17 +394,13 @@ fn who_is_slow_at_any_stage_is_let_go_and_costs_others_nothing() -> Result<(), F
         let address = daemon.address("client_agent")?;
         let mut slow: Vec<TcpStream> = (0..20).map(|_| connect(address)).collect();
         // A byte now and then does not help.
-        let mut pieces = begin.iter();
-        for piece in pieces.by_ref() {
+        std::thread::scope(|scope| {
             for stream in &mut slow {
-                let _ = stream.write_all(&[*piece]);
+                let mut pieces = begin.chunks(1);
+                let say = move || pieces.next().unwrap_or_default();
+                scope.spawn(move || read_to_the_end(stream, Duration::from_millis(20), say));
             }
-            // Slowness is what this is about.
-            sleep(Duration::from_millis(20));
-        }
-        for stream in &mut slow {
-            let _ = stream.read_to_end(&mut Vec::new());
-        }
+        });
         daemon.stop()?;
         let log = fs::read_to_string(setup.log_path())?;
         // Each executor's last line; it may have been asked for more than once.
@@ -414,15 +427,7 @@ fn who_is_slow_at_any_stage_is_let_go_and_costs_others_nothing() -> Result<(), F
     stream.write_all(&hello())?;
     let mut answer = [0; 4];
     stream.read_exact(&mut answer)?;
-    let mut rest = Vec::new();
-    let mut heartbeats = stream.try_clone()?;
-    std::thread::spawn(move || {
-        // Like a client's: once in a while, for as long as it lasts.
-        while heartbeats.write_all(&[2, 0, 5, 0]).is_ok() {
-            sleep(Duration::from_millis(50));
-        }
-    });
-    stream.read_to_end(&mut rest)?;
+    let rest = read_to_the_end(&mut stream, Duration::from_millis(50), || &[2, 0, 5, 0]);
     assert_eq!(rest[2..6], [4, 0, 1, 0], "eject 1: {rest:?}");
     daemon.stop()
 }

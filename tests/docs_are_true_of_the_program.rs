@@ -1,6 +1,8 @@
 //! What the documentation says of the program, tried: its commands run, the tutorial plays as shown, the figures that it
 //! names exist.
 
+#[path = "support/admin.rs"]
+mod admin;
 #[path = "support/database.rs"]
 #[allow(dead_code, reason = "other tests ask the database more")]
 mod database;
@@ -98,9 +100,7 @@ fn the_figures_that_pages_name_exist() {
     let mut setup = donet_perf::daemon::Setup::new(1).expect("a configuration");
     setup.after = "[admin]\nbind = \"127.0.0.1:0\"\n".to_owned();
     let daemon = setup.start(Path::new(DONETD)).unwrap_or_else(|failure| panic!("{failure}"));
-    let admin = daemon.address("admin").expect("it listens");
-    let shown = minreq::get(format!("http://{admin}/metrics")).send().expect("an answer");
-    let shown = shown.as_str().expect("text");
+    let shown = admin::metrics(&daemon).unwrap_or_else(|failure| panic!("{failure}"));
     let mut named = BTreeSet::new();
     for name in ["operating.md", "troubleshooting.md", "tuning.md", "security-model.md"] {
         named.extend(figures(&page(name)));

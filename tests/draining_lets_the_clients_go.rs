@@ -1,6 +1,9 @@
 //! A daemon that is drained admits no new clients, serves those it has, and ends in order when the last one has gone, or
 //! at the deadline, at which it ejects the rest (`spec/config.md`, `drain_deadline_s`).
 
+#[path = "support/admin.rs"]
+mod admin;
+
 use donet::wire::{Channel, Encoder, MessageType, message_type as t};
 use donet_perf::client::Client;
 use donet_perf::contract::Names;
@@ -61,26 +64,16 @@ impl Stage {
         Ok(self.ai.next("the login")?.sender())
     }
 
-    fn request(&self, request: minreq::Request) -> Result<(u16, String), Failure> {
-        let answer =
-            request.with_timeout(PATIENCE.as_secs()).send().map_err(|error| Failure::new(error.to_string()))?;
-        Ok((answer.status_code, answer.as_str().unwrap_or_default().to_owned()))
-    }
-
     fn get(&self, path: &str) -> Result<(u16, String), Failure> {
-        self.request(minreq::get(format!("http://{}{path}", self.daemon.address("admin")?)))
+        admin::get(&self.daemon, path)
     }
 
     fn drain(&self, token: &str) -> Result<(u16, Value), Failure> {
-        let request = minreq::post(format!("http://{}/api/drain", self.daemon.address("admin")?));
-        let (status, body) = self.request(request.with_header("Authorization", format!("Bearer {token}")))?;
-        Ok((status, serde_json::from_str(&body).unwrap_or_else(|error| panic!("{body}: {error}"))))
+        admin::order(&self.daemon, "/api/drain", token)
     }
 
     fn clients(&self) -> Result<u64, Failure> {
-        let overview: Value = serde_json::from_str(&self.get("/api/overview")?.1).expect("JSON");
-        let executors = overview["executors"].as_array().expect("a list");
-        Ok(executors.iter().filter_map(|executor| executor["sessions_open"].as_u64()).sum())
+        Ok(admin::sum(&admin::json(&self.daemon, "/api/overview")?, "sessions_open"))
     }
 
     fn ends_in_order(mut self) -> Result<(), Failure> {
@@ -170,7 +163,7 @@ fn a_handshake_that_never_ends_does_not_keep_the_daemon() -> Result<(), Failure>
     let address = stage.daemon.address("client_agent")?;
     let silent: Vec<TcpStream> = (0..3).map(|_| TcpStream::connect(address)).collect::<Result<_, _>>()?;
     wait::until("the daemon has accepted them", || {
-        let overview: Value = serde_json::from_str(&stage.get("/api/overview")?.1).expect("JSON");
+        let overview = admin::json(&stage.daemon, "/api/overview")?;
         let executors = overview["executors"].as_array().expect("a list");
         // Two links and three clients.
         Ok(executors.iter().filter_map(|executor| executor["connections"].as_u64()).sum::<u64>() == 5)

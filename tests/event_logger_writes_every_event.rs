@@ -1,6 +1,8 @@
 //! The Event Logger of a daemon, over real sockets (`protocol-md-ca-el.md` §4.5): what adds a line, what does not, what a
 //! full disk costs, and which events the other roles send.
 
+#[path = "support/admin.rs"]
+mod admin;
 mod support;
 
 use donet::event_logger::{Event, EventType};
@@ -54,22 +56,18 @@ impl Stage {
         Ok(())
     }
 
-    /// Sends a last event, and waits for its line: what was sent before has been read then.
+    /// Sends a last event, and waits for its line: what was sent before has been read then. Lines before it may have
+    /// members of any name.
     fn until_read(&self, mark: &str) -> Result<Vec<Map<String, Value>>, Failure> {
         self.send(&event(mark))?;
         wait::for_some(mark, || {
             let lines = self.lines();
-            Ok(lines.last().is_some_and(|line| line["type"] == mark).then_some(lines))
+            Ok(lines.last().is_some_and(|line| line.get("type").is_some_and(|name| name == mark)).then_some(lines))
         })
     }
 
     fn figure(&self, name: &str) -> Result<u64, Failure> {
-        let url = format!("http://{}/metrics", self.daemon.address("admin")?);
-        let answer = minreq::get(url).with_timeout(PATIENCE.as_secs()).send();
-        let answer = answer.map_err(|error| Failure::new(error.to_string()))?;
-        let name = format!("donet_event_logger_{name}_total{{");
-        let line = answer.as_str().expect("text").lines().find(|line| line.starts_with(&name));
-        Ok(line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or_else(|| panic!("{name} is missing")))
+        admin::figure(&self.daemon, &format!("donet_event_logger_{name}_total"), "")
     }
 }
 

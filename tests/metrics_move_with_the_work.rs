@@ -1,5 +1,8 @@
 //! Every figure that an operator is promised is exported by a working daemon, and those that count work move with it.
 
+#[path = "support/admin.rs"]
+mod admin;
+
 use donet::wire::{Channel, Doid, MessageType, message_type as t};
 use donet_perf::client::Client;
 use donet_perf::contract::Names;
@@ -140,9 +143,7 @@ struct Scrape(Vec<(String, BTreeMap<String, String>, f64)>);
 
 impl Scrape {
     fn of(daemon: &Daemon) -> Result<Self, Failure> {
-        let answer = minreq::get(format!("http://{}/metrics", daemon.address("admin")?));
-        let answer = answer.with_timeout(PATIENCE.as_secs()).send().map_err(|error| Failure::new(error.to_string()))?;
-        let text = answer.as_str().expect("text").to_owned();
+        let text = admin::metrics(daemon)?;
         Ok(Self(text.lines().filter(|line| !line.starts_with('#')).map(sample).collect()))
     }
 

@@ -2,6 +2,8 @@
 //! names are there, Prometheus' own tool accepts everything, and a real Prometheus scrapes the daemon and evaluates every
 //! rule and every panel.
 
+#[path = "support/admin.rs"]
+mod admin;
 mod support;
 
 use donet_perf::daemon::{Daemon, Setup};
@@ -12,9 +14,6 @@ use std::io::Write as _;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
-
-const PATIENCE: Duration = Duration::from_secs(60);
 
 fn config() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("config")
@@ -35,13 +34,7 @@ fn start(shards: usize) -> Result<(Setup, Daemon), Failure> {
 }
 
 fn get(url: &str) -> Result<String, Failure> {
-    let answer = minreq::get(url).with_timeout(PATIENCE.as_secs()).send();
-    let answer = answer.map_err(|error| Failure::new(error.to_string()))?;
-    Ok(answer.as_str().map_err(|error| Failure::new(error.to_string()))?.to_owned())
-}
-
-fn metrics(daemon: &Daemon) -> Result<String, Failure> {
-    get(&format!("http://{}/metrics", daemon.address("admin")?))
+    Ok(admin::send(minreq::get(url))?.1)
 }
 
 /// Every name of a time series that a text of metrics declares; a histogram has its parts.
@@ -70,7 +63,7 @@ fn used(text: &str) -> BTreeSet<String> {
 #[test]
 fn every_name_that_dashboards_and_rules_use_is_exported() -> Result<(), Failure> {
     let (_setup, daemon) = start(2)?;
-    let exported = exported(&metrics(&daemon)?);
+    let exported = exported(&admin::metrics(&daemon)?);
     // The family of a histogram may stand in what people read.
     let mentioned = |name: &str| exported.contains(name) || exported.contains(&format!("{name}_bucket"));
     for (folder, least) in [("grafana", 40), ("prometheus", 15)] {
@@ -123,7 +116,7 @@ fn promtool_accepts_metrics_rules_and_configuration() -> Result<(), Failure> {
         accepted(&promtool, &["check", what, name], "");
     }
     let (_setup, daemon) = start(2)?;
-    accepted(&promtool, &["check", "metrics"], &metrics(&daemon)?);
+    accepted(&promtool, &["check", "metrics"], &admin::metrics(&daemon)?);
     daemon.stop()
 }
 

@@ -2,6 +2,8 @@
 //! stops reading costs others nothing", half-open connections): the others are told everything, in order; the slow one is
 //! dropped at its budget, or still gets the reason of its eject; the vanished are noticed.
 
+#[path = "support/admin.rs"]
+mod admin;
 mod support;
 
 use donet::wire::{Channel, Doid, Encoder, message_type as t, next_frame};
@@ -114,13 +116,13 @@ impl Stage {
         Ok(())
     }
 
-    /// A figure of the daemon, summed over executors and what else its lines distinguish.
-    fn figure(&self, name: &str) -> Result<u64, Failure> {
-        let url = format!("http://{}/metrics", self.daemon.address("admin")?);
-        let answer = minreq::get(url).with_timeout(wait::PATIENCE.as_secs()).send();
-        let answer = answer.map_err(|error| Failure::new(error.to_string()))?;
-        let lines = answer.as_str().expect("text").lines().filter(|line| line.contains(name) && !line.starts_with('#'));
-        Ok(lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok()).sum())
+    fn open_sessions(&self) -> Result<u64, Failure> {
+        admin::figure(&self.daemon, "donet_sessions_open", "")
+    }
+
+    /// How many connections ended for that.
+    fn closed_for(&self, reason: &str) -> Result<u64, Failure> {
+        admin::figure(&self.daemon, "donet_closed_total", &format!("reason=\"{reason}\""))
     }
 }
 
@@ -145,11 +147,11 @@ fn who_stops_reading_is_dropped_at_its_budget_and_the_others_miss_nothing() -> R
         let (first, _) = stage.reader("a client")?;
         let (mut slow, _) = stage.slow()?;
         let (second, _) = stage.reader("a later client")?;
-        assert_eq!(stage.figure("donet_sessions_open")?, 3);
+        assert_eq!(stage.open_sessions()?, 3);
         // More than the budget and all that the sockets may hold.
         let most = (64 << 20) / NAME_BYTES as u32;
         let mut number = 0;
-        while stage.figure("reason=\"write_budget\"")? == 0 {
+        while stage.closed_for("write_budget")? == 0 {
             assert!(number < most, "{shards} executors: the slow one is never dropped");
             for _ in 0..20 {
                 stage.update_reaches(number, &[&first, &second])?;
@@ -160,7 +162,7 @@ fn who_stops_reading_is_dropped_at_its_budget_and_the_others_miss_nothing() -> R
             stage.update_reaches(number, &[&first, &second])?;
             number += 1;
         }
-        assert_eq!(stage.figure("donet_sessions_open")?, 2);
+        assert_eq!(stage.open_sessions()?, 2);
         // What was on its way may arrive; then it is over.
         let mut rest = Vec::new();
         let _ = slow.read_to_end(&mut rest);
@@ -183,7 +185,7 @@ fn the_reason_of_an_eject_reaches_a_client_that_was_slow_to_read() -> Result<(),
         }
         stage.ai.publish(&[session], t::CLIENTAGENT_EJECT, &Payload::new().u16(154).blob(b"for its own good"));
         stage.ai.flush()?;
-        wait::until("the session's end", || Ok(stage.figure("donet_sessions_open")? == 1))?;
+        wait::until("the session's end", || Ok(stage.open_sessions()? == 1))?;
         stage.update_reaches(UPDATES, &[&reader])?;
         // It goes on sending, as if it had not heard.
         slow.write_all(&[2, 0, 5, 0].repeat(1000))?;
@@ -240,12 +242,12 @@ fn clients_that_have_vanished_without_a_word_are_noticed_and_cost_others_nothing
         reader.heartbeat();
         stage.update_reaches(number, &[&reader])?;
         number += 1;
-        Ok(stage.figure("reason=\"no_heartbeat\"")? == COUNT)
+        Ok(stage.closed_for("no_heartbeat")? == COUNT)
     })?;
     wait::until("their sessions' ends", || {
         reader.heartbeat();
         reader.flush()?;
-        Ok(stage.figure("donet_sessions_open")? == 1)
+        Ok(stage.open_sessions()? == 1)
     })?;
     stage.daemon.stop()
 }

@@ -1,6 +1,8 @@
 //! The SQL sink over real daemons, SQLite files and PostgreSQL servers: what the tables hold is what is stored, whoever is
 //! killed when.
 
+#[path = "support/admin.rs"]
+mod admin;
 #[path = "support/database.rs"]
 #[allow(dead_code)]
 mod database;
@@ -130,11 +132,8 @@ fn setup(target: &Target) -> Setup {
 
 /// The figures of the sink, as the admin endpoint tells them.
 fn figures(daemon: &Daemon) -> Result<BTreeMap<String, u64>, Failure> {
-    let address = daemon.address("admin")?;
-    let answer = minreq::get(format!("http://{address}/metrics")).with_timeout(60).send();
-    let answer = answer.map_err(|error| Failure::new(error.to_string()))?;
-    let body = answer.as_str().map_err(|error| Failure::new(error.to_string()))?.to_owned();
-    let figures = body.lines().filter_map(|line| {
+    let text = admin::metrics(daemon)?;
+    let figures = text.lines().filter_map(|line| {
         let (name, value) = line.strip_prefix("donet_")?.split_once("{shard=\"0\"} ")?;
         Some((name.trim_end_matches("_total").to_owned(), value.parse().ok()?))
     });
