@@ -18,6 +18,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 /// sockets wait for this one, are bounded by it. Size it in handlers, not time, so that a simulated run repeats.
 pub const TURN_BUDGET_HANDLERS: usize = 512;
 
+/// Timers that fire before sockets, other threads and executors are looked at again: many thousands may be due at once.
+const TIMERS_PER_INTAKE: usize = 256;
 /// A timer that fires so many microseconds late says that this executor has not run: no turn takes as long.
 const LATE_US: u64 = 250_000;
 
@@ -293,9 +295,8 @@ impl<S: Shard> Engine<S> {
             work.extend(arrived.drain(..*taken_in).inspect(|taken| {
                 *reads_waiting -= usize::from(matches!(taken, Work::Received(_)));
             }));
-            while let Some(timer) = self.timers.pop_due(now_us) {
-                self.work.push_back(Work::Input(Input::Timer(timer)));
-            }
+            let due = std::iter::from_fn(|| self.timers.pop_due(now_us)).take(TIMERS_PER_INTAKE);
+            self.work.extend(due.map(|timer| Work::Input(Input::Timer(timer))));
         }
     }
 
@@ -400,6 +401,76 @@ impl<S: Shard> Engine<S> {
         }
         for (at_us, timer) in self.turn.timers.drain(..) {
             self.timers.insert(at_us, timer);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mesh::ports;
+
+    const CLIENTS: usize = 100_000;
+    const PERIOD_US: u64 = 10_000_000;
+
+    /// Has a heartbeat for each client, all at once at first, and is asked now and then how many it has seen.
+    #[derive(Default)]
+    struct Heart {
+        beats: Vec<u32>,
+        seen: usize,
+        seen_when_asked: Vec<usize>,
+    }
+
+    impl Shard for Heart {
+        type Message = ();
+        type External = ();
+        type Timer = usize;
+
+        fn on_start(&mut self, turn: &mut Turn<Self>) {
+            self.beats = vec![0; CLIENTS];
+            (0..CLIENTS).for_each(|client| turn.timer(PERIOD_US, client));
+        }
+
+        fn on_message(&mut self, _: ShardId, (): (), _: &mut Turn<Self>) {}
+
+        fn on_received(&mut self, _: ConnectionId, bytes: &[u8], _: &mut Turn<Self>) -> usize {
+            bytes.len()
+        }
+
+        fn on_input(&mut self, input: Input<(), usize>, turn: &mut Turn<Self>) {
+            match input {
+                Input::Timer(client) => {
+                    self.beats[client] += 1;
+                    self.seen += 1;
+                    turn.timer(turn.now_us() + PERIOD_US, client);
+                }
+                _ => self.seen_when_asked.push(self.seen),
+            }
+        }
+    }
+
+    #[test]
+    fn a_hundred_thousand_heartbeats_at_once_keep_nobody_waiting() {
+        let mut engine = Engine::new(Heart::default(), ports(1, 1).remove(0), ShardId(0), 1);
+        engine.start(0);
+        for round in 1..=3 {
+            let now_us = round * PERIOD_US;
+            engine.turn(now_us - 1, |_| ());
+            assert_eq!(engine.shard().seen, 0, "none is early");
+            while engine.next_timer_us() == Some(now_us) {
+                engine.input(Input::External(()));
+                engine.turn(now_us, |_| ());
+            }
+            while engine.has_work(now_us) {
+                engine.turn(now_us, |_| ());
+            }
+            assert_eq!(engine.queues().timers, CLIENTS as u64, "an entry each, and no more");
+            let heart = engine.shard();
+            assert!(heart.beats.iter().all(|&beats| u64::from(beats) == round));
+            let asked = std::mem::take(&mut heart.seen_when_asked);
+            assert!(asked.windows(2).all(|pair| pair[1] - pair[0] <= TIMERS_PER_INTAKE), "{asked:?}");
+            assert!(asked.len() >= CLIENTS / TIMERS_PER_INTAKE);
+            heart.seen = 0;
         }
     }
 }

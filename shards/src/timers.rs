@@ -82,4 +82,15 @@ mod tests {
         assert_eq!(timers.pop_due(100), Some("third"));
         assert_eq!(timers.next_us(), None);
     }
+
+    #[test]
+    fn a_hundred_thousand_are_as_many_entries_of_a_few_words() {
+        let mut timers = Timers::default();
+        // Every number below the prime once, in an order that is none.
+        let times = (1..100_003_u64).map(|number| number * 48_271 % 100_003);
+        times.for_each(|at_us| timers.insert(at_us, at_us));
+        assert_eq!((timers.len(), size_of::<Entry<u64>>()), (100_002, 24));
+        let fired: Vec<u64> = std::iter::from_fn(|| timers.pop_due(u64::MAX)).collect();
+        assert!(fired.iter().copied().eq(1..100_003));
+    }
 }

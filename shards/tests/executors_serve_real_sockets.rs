@@ -337,3 +337,71 @@ fn a_dial_that_fails_for_too_long_ends_the_connection() {
     assert_eq!(running.ended.recv_timeout(HANG), Ok(CloseCause::Error("connection refused".to_owned())));
     running.stop();
 }
+
+/// Tells where its thread may run, and ends.
+struct Whereabouts(Sender<(ShardId, String)>);
+
+impl Shard for Whereabouts {
+    type Message = ();
+    type External = ();
+    type Timer = ();
+
+    fn on_start(&mut self, turn: &mut Turn<Self>) {
+        self.0.send((turn.shard(), allowed_cpus())).unwrap();
+        turn.stop();
+    }
+
+    fn on_message(&mut self, _: ShardId, (): (), _: &mut Turn<Self>) {}
+
+    fn on_received(&mut self, _: ConnectionId, bytes: &[u8], _: &mut Turn<Self>) -> usize {
+        bytes.len()
+    }
+
+    fn on_input(&mut self, _: Input<(), ()>, _: &mut Turn<Self>) {}
+}
+
+/// Where the system may run this thread, as proc(5) writes it: "0-3,6".
+fn allowed_cpus() -> String {
+    let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
+    let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).expect("Linux has it");
+    list.trim().to_owned()
+}
+
+#[test]
+fn executors_run_where_they_are_placed() {
+    let all = allowed_cpus();
+    let number = |text: &str| text.parse::<usize>().unwrap();
+    let first = number(all.split(['-', ',']).next().unwrap());
+    let last = number(all.rsplit(['-', ',']).next().unwrap());
+    let places = |placement: &Placement| {
+        let (tell, told) = channel();
+        let executors = start::<Whereabouts, _>(placement, Vec::new(), |_, _| {
+            let tell = tell.clone();
+            move || Whereabouts(tell)
+        });
+        assert_eq!(executors.unwrap().join(), Vec::<String>::new());
+        let mut places: Vec<_> = told.iter().take(placement.shards()).collect();
+        places.sort();
+        places
+    };
+    // Each on its own processor; several on one are possible, and slow.
+    let pinned = places(&Placement::Pinned(vec![last, first, last]));
+    assert_eq!(
+        pinned,
+        [last, first, last]
+            .map(|cpu| cpu.to_string())
+            .into_iter()
+            .enumerate()
+            .map(|(index, cpu)| (ShardId(index as u16), cpu))
+            .collect::<Vec<_>>()
+    );
+    assert_eq!(places(&Placement::Unpinned(2)), [0, 1].map(|index| (ShardId(index), all.clone())));
+    // A processor that is not there is an error with its executor's number, and no hang.
+    let (tell, _told) = channel();
+    let nowhere = start::<Whereabouts, _>(&Placement::Pinned(vec![1 << 20]), Vec::new(), |_, _| {
+        let tell = tell.clone();
+        move || Whereabouts(tell)
+    });
+    let error = nowhere.expect_err("there is no such processor").to_string();
+    assert!(error.starts_with("executor 0 could not be started"), "{error}");
+}
