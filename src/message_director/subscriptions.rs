@@ -2,6 +2,7 @@
 //!
 //! Decides who receives and when a subscription is in effect everywhere. It never sees a message.
 
+use super::channel_table::{ChannelEntry, ChannelTable, Slot};
 use super::homes::Homes;
 use super::interval_map::IntervalMap;
 use super::shard_set::ShardSet;
@@ -10,9 +11,11 @@ use crate::faults::{Fault, seeded};
 use crate::outbox::Participant;
 use crate::wire::Channel;
 use donet_shards::{ShardId, shard_of};
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashMap;
+use slab::Slab;
 use smallvec::SmallVec;
 use std::collections::{BTreeSet, VecDeque};
+use std::ops::RangeInclusive;
 
 /// What an executor tells the others of its subscribers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,21 +53,14 @@ pub struct Changes {
     pub effective: Vec<(Participant, u64)>,
 }
 
-#[derive(Debug, Default)]
-struct ChannelEntry {
-    /// Most channels have one subscriber; a table of millions is mostly these entries.
-    participants: SmallVec<[Participant; 1]>,
-    /// Other executors with subscribers.
-    shards: ShardSet,
-    /// Whether the others know of the local subscribers.
-    announced: bool,
-    /// The announcement that is not acknowledged by all yet.
-    pending: Option<u64>,
-}
-
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct ParticipantEntry {
-    channels: HashSet<Channel>,
+    participant: Participant,
+    /// The channels that it has subscribed to, and some that it has left since; a channel may stand here twice. Which it
+    /// is subscribed to stands in the table of channels alone: a second set of a million would weigh as much again.
+    channels: Vec<Channel>,
+    /// To how many channels it is subscribed.
+    subscribed: usize,
     has_ranges: bool,
     /// Announcements that this participant's subscriptions wait for. They are numbered in their order.
     pending: BTreeSet<u64>,
@@ -72,6 +68,23 @@ struct ParticipantEntry {
     /// that is pending any more: one look at the first of each for an acknowledgement, however many wait.
     awaited: VecDeque<(u64, u64)>,
 }
+
+impl ParticipantEntry {
+    fn new(participant: Participant) -> Self {
+        Self {
+            participant,
+            channels: Vec::new(),
+            subscribed: 0,
+            has_ranges: false,
+            pending: BTreeSet::new(),
+            awaited: VecDeque::new(),
+        }
+    }
+}
+
+const EVERY_CHANNEL: RangeInclusive<Channel> = 0..=Channel::MAX;
+/// The list of a participant's channels may hold so many that it has left, beside as many as it is subscribed to.
+const LEFT_CHANNELS: usize = 16;
 
 #[derive(Debug)]
 struct Announcement {
@@ -87,11 +100,12 @@ pub struct Subscriptions {
     others: ShardSet,
     /// Whether an upstream Message Director is to be told.
     upstream: bool,
-    channels: HashMap<Channel, ChannelEntry>,
+    channels: ChannelTable,
     ranges: IntervalMap<Participant>,
     /// Ranges in which other executors have subscribers.
     remote_ranges: IntervalMap<ShardId>,
-    participants: HashMap<Participant, ParticipantEntry>,
+    participants: Slab<ParticipantEntry>,
+    slots: HashMap<Participant, Slot>,
     announcements: HashMap<u64, Announcement>,
     next_announcement: u64,
 }
@@ -102,10 +116,11 @@ impl Subscriptions {
             shard,
             others: ShardSet::all(shards).without(shard),
             upstream,
-            channels: HashMap::new(),
+            channels: ChannelTable::default(),
             ranges: IntervalMap::default(),
             remote_ranges: IntervalMap::default(),
-            participants: HashMap::new(),
+            participants: Slab::new(),
+            slots: HashMap::new(),
             announcements: HashMap::new(),
             next_announcement: 0,
         }
@@ -122,16 +137,11 @@ impl Subscriptions {
 
     /// The executors with subscribers of this channel, this one included: one look at each table.
     pub fn executors(&self, channel: Channel) -> ShardSet {
-        let mut executors = ShardSet::default();
-        let mut is_local = false;
-        if let Some(entry) = self.channels.get(&channel) {
-            executors = entry.shards;
-            is_local = !entry.participants.is_empty();
-        }
+        let (participants, mut executors) = self.channels.look(channel);
         for &shard in self.remote_ranges.at(channel) {
             executors.insert(shard);
         }
-        if is_local || !self.ranges.at(channel).is_empty() {
+        if !participants.is_empty() || !self.ranges.at(channel).is_empty() {
             executors.insert(self.shard);
         }
         executors
@@ -139,47 +149,93 @@ impl Subscriptions {
 
     /// Adds the subscribers of this channel here; a participant may come up more than once.
     pub fn collect_local(&self, channel: Channel, receivers: &mut Vec<Participant>) {
-        if let Some(entry) = self.channels.get(&channel) {
-            receivers.extend_from_slice(&entry.participants);
-        }
+        let (slots, _) = self.channels.look(channel);
+        receivers.extend(slots.iter().map(|&slot| self.participants[slot as usize].participant));
         receivers.extend_from_slice(self.ranges.at(channel));
     }
 
     /// Subscribes to one channel; nothing happens where the participant covers it already (`protocol-md-ca-el.md` §2.3).
     pub fn subscribe(&mut self, participant: Participant, channel: Channel, homes: &Homes) -> Changes {
         let mut changes = Changes::default();
-        let is_covered = self.ranges.at(channel).contains(&participant)
-            || !self.participants.entry(participant).or_default().channels.insert(channel);
-        if is_covered {
-            // What it covers may still wait for its acknowledgements; then so does whoever asks again.
-            if let Some(pending) = self.channels.get(&channel).and_then(|entry| entry.pending) {
-                self.wait_for(participant, pending);
-            }
+        if self.ranges.at(channel).contains(&participant) {
+            self.wait_for_channel(participant, channel);
             return changes;
         }
-        let entry = self.channels.entry(channel).or_default();
-        entry.participants.push(participant);
-        if self.upstream && entry.participants.len() == 1 {
-            changes.upstream.push(UpstreamNews::Channel { channel, reached: Reached::Subscribers, present: true });
-        }
-        if entry.announced {
-            if let Some(pending) = entry.pending {
-                self.wait_for(participant, pending);
+        let slot = self.slot(participant);
+        let (is_new, is_first, is_announced) =
+            self.channels.change(channel, |entry| (entry.add(slot), entry.participants().len() == 1, entry.announced));
+        if is_new {
+            let entry = &mut self.participants[slot as usize];
+            entry.channels.push(channel);
+            entry.subscribed += 1;
+            if self.upstream && is_first {
+                changes.upstream.push(UpstreamNews::Channel { channel, reached: Reached::Subscribers, present: true });
             }
-        } else if !self.others.is_empty() && !homes.is_home(channel, self.shard) {
+        }
+        // What others are told of already may still wait for their acknowledgements; then so does whoever asks again.
+        if is_announced {
+            self.wait_for_channel(participant, channel);
+        } else if is_new && !self.others.is_empty() && !homes.is_home(channel, self.shard) {
             let announcement = self.announce(Span::Channel(channel), participant, &mut changes);
-            let entry = self.channels.get_mut(&channel).expect("inserted above");
-            entry.announced = true;
-            entry.pending = Some(announcement);
+            self.channels.change(channel, |entry| (entry.announced, entry.pending) = (true, Some(announcement)));
         }
         changes
     }
 
+    /// The number of a participant, which it gets when it has none.
+    fn slot(&mut self, participant: Participant) -> Slot {
+        *self.slots.entry(participant).or_insert_with(|| {
+            let entry = ParticipantEntry::new(participant);
+            Slot::try_from(self.participants.insert(entry)).expect("connections are fewer than 2^32")
+        })
+    }
+
+    fn of(&mut self, participant: Participant) -> &mut ParticipantEntry {
+        let slot = self.slot(participant);
+        &mut self.participants[slot as usize]
+    }
+
+    fn known(&self, participant: Participant) -> Option<&ParticipantEntry> {
+        Some(&self.participants[*self.slots.get(&participant)? as usize])
+    }
+
+    fn is_subscribed(&self, slot: Slot, channel: Channel) -> bool {
+        self.channels.look(channel).0.binary_search(&slot).is_ok()
+    }
+
+    /// Takes the channels of a range out of a participant's list: those that it is subscribed to, in ascending order and
+    /// once each.
+    fn take_channels(&mut self, slot: Slot, range: RangeInclusive<Channel>) -> Vec<Channel> {
+        let list = &mut self.participants[slot as usize].channels;
+        let mut channels: Vec<Channel> = if range == EVERY_CHANNEL {
+            std::mem::take(list)
+        } else {
+            list.extract_if(.., |channel| range.contains(channel)).collect()
+        };
+        channels.retain(|&channel| self.is_subscribed(slot, channel));
+        // Nothing may depend on the order of subscribing and leaving: this is the order in which others are told.
+        channels.sort_unstable();
+        channels.dedup();
+        channels
+    }
+
+    /// Notes that a participant has left so many channels.
+    fn note_left(&mut self, slot: Slot, count: usize) {
+        let entry = &mut self.participants[slot as usize];
+        entry.subscribed -= count;
+        if entry.channels.len() > 2 * entry.subscribed + LEFT_CHANNELS {
+            self.participants[slot as usize].channels = self.take_channels(slot, EVERY_CHANNEL);
+        }
+    }
+
     pub fn unsubscribe(&mut self, participant: Participant, channel: Channel) -> Changes {
         let mut changes = Changes::default();
-        let known = self.participants.get_mut(&participant).is_some_and(|entry| entry.channels.remove(&channel));
-        if known && self.drop_channel(participant, channel, &mut changes) {
-            self.tell_upstream_of_last(channel, &mut changes);
+        let Some(&slot) = self.slots.get(&participant) else { return changes };
+        if let Some(is_last) = self.drop_channel(slot, channel, &mut changes) {
+            self.note_left(slot, 1);
+            if is_last {
+                self.tell_upstream_of_last(channel, &mut changes);
+            }
         }
         changes
     }
@@ -196,7 +252,7 @@ impl Subscriptions {
             return changes;
         }
         self.ranges.add(first, last, participant);
-        self.participants.entry(participant).or_default().has_ranges = true;
+        self.of(participant).has_ranges = true;
         if !self.others.is_empty() {
             self.announce(Span::Range(first, last), participant, &mut changes);
         }
@@ -209,16 +265,15 @@ impl Subscriptions {
     /// Ends the coverage of `first..=last`, individual subscriptions inside it included (§2.3, 9003).
     pub fn unsubscribe_range(&mut self, participant: Participant, first: Channel, last: Channel) -> Changes {
         let mut changes = Changes::default();
-        let mut inside: Vec<Channel> = match self.participants.get_mut(&participant) {
-            Some(entry) => entry.channels.extract_if(|channel| (first..=last).contains(channel)).collect(),
-            None => Vec::new(),
-        };
-        inside.sort_unstable(); // Nothing may depend on the order of a hash table: simulated runs repeat.
         let mut last_ones = Vec::new();
-        for channel in inside {
-            if self.drop_channel(participant, channel, &mut changes) {
-                last_ones.push(channel);
+        if let Some(&slot) = self.slots.get(&participant) {
+            let inside = self.take_channels(slot, first..=last);
+            for &channel in &inside {
+                if self.drop_channel(slot, channel, &mut changes) == Some(true) {
+                    last_ones.push(channel);
+                }
             }
+            self.note_left(slot, inside.len());
         }
         self.drop_range(participant, first, last, last_ones, &mut changes);
         changes
@@ -227,14 +282,13 @@ impl Subscriptions {
     /// Ends everything of a participant.
     pub fn remove_participant(&mut self, participant: Participant) -> Changes {
         let mut changes = Changes::default();
-        let Some(entry) = self.participants.remove(&participant) else { return changes };
-        let mut channels: Vec<Channel> = entry.channels.into_iter().collect();
-        channels.sort_unstable(); // Nothing may depend on the order of a hash table: simulated runs repeat.
-        for channel in channels {
-            if self.drop_channel(participant, channel, &mut changes) {
+        let Some(slot) = self.slots.remove(&participant) else { return changes };
+        for channel in self.take_channels(slot, EVERY_CHANNEL) {
+            if self.drop_channel(slot, channel, &mut changes) == Some(true) {
                 self.tell_upstream_of_last(channel, &mut changes);
             }
         }
+        let entry = self.participants.remove(slot as usize);
         if entry.has_ranges {
             for (first, last) in self.ranges.ranges_of(participant) {
                 self.drop_range(participant, first, last, Vec::new(), &mut changes);
@@ -246,13 +300,12 @@ impl Subscriptions {
     /// Whether something that the participant has subscribed to is not in effect everywhere yet.
     pub fn is_waiting(&self, participant: Participant) -> bool {
         // Nobody waits where nothing is announced, which is nearly always: no look at the table.
-        !self.announcements.is_empty()
-            && self.participants.get(&participant).is_some_and(|entry| !entry.pending.is_empty())
+        !self.announcements.is_empty() && self.known(participant).is_some_and(|entry| !entry.pending.is_empty())
     }
 
     /// Asks to be told when everything subscribed so far is in effect everywhere.
     pub fn await_effect(&mut self, participant: Participant, token: u64) -> Changes {
-        let entry = self.participants.entry(participant).or_default();
+        let entry = self.of(participant);
         if entry.pending.is_empty() {
             return Changes { effective: vec![(participant, token)], ..Changes::default() };
         }
@@ -276,10 +329,12 @@ impl Subscriptions {
     /// Forgets a participant that has only waited.
     pub fn release(&mut self, participant: Participant) {
         let is_idle = |entry: &ParticipantEntry| {
-            entry.channels.is_empty() && !entry.has_ranges && entry.pending.is_empty() && entry.awaited.is_empty()
+            entry.subscribed == 0 && !entry.has_ranges && entry.pending.is_empty() && entry.awaited.is_empty()
         };
-        if self.participants.get(&participant).is_some_and(is_idle) {
-            self.participants.remove(&participant);
+        if self.known(participant).is_some_and(is_idle)
+            && let Some(slot) = self.slots.remove(&participant)
+        {
+            self.participants.remove(slot as usize);
         }
     }
 
@@ -289,19 +344,14 @@ impl Subscriptions {
         let answer = match news {
             SubscriptionNews::Announced { span, announcement } => {
                 match span {
-                    Span::Channel(channel) => self.channels.entry(channel).or_default().shards.insert(from),
+                    Span::Channel(channel) => self.channels.change(channel, |entry| entry.shards.insert(from)),
                     Span::Range(first, last) => self.remote_ranges.add(first, last, from),
                 }
                 Some(SubscriptionNews::Acknowledged { announcement })
             }
             SubscriptionNews::Withdrawn { span } => {
                 match span {
-                    Span::Channel(channel) => {
-                        if let Some(entry) = self.channels.get_mut(&channel) {
-                            entry.shards.remove(from);
-                        }
-                        self.forget_if_unused(channel);
-                    }
+                    Span::Channel(channel) => self.channels.change(channel, |entry| entry.shards.remove(from)),
                     Span::Range(first, last) => {
                         self.remote_ranges.remove(first, last, from);
                     }
@@ -351,25 +401,31 @@ impl Subscriptions {
     }
 
     fn wait_for(&mut self, participant: Participant, announcement: u64) {
-        let entry = self.participants.entry(participant).or_default();
+        let slot = self.slot(participant);
         if let Some(pending) = self.announcements.get_mut(&announcement)
-            && entry.pending.insert(announcement)
+            && self.participants[slot as usize].pending.insert(announcement)
         {
             pending.waiting.push(participant);
+        }
+    }
+
+    fn wait_for_channel(&mut self, participant: Participant, channel: Channel) {
+        if let Some(pending) = self.channels.pending(channel) {
+            self.wait_for(participant, pending);
         }
     }
 
     /// An announcement that is acknowledged by all, or that has become pointless.
     fn complete(&mut self, announcement: u64, changes: &mut Changes) {
         let Some(done) = self.announcements.remove(&announcement) else { return };
-        if let Span::Channel(channel) = done.span
-            && let Some(entry) = self.channels.get_mut(&channel)
-            && entry.pending == Some(announcement)
-        {
-            entry.pending = None;
+        if let Span::Channel(channel) = done.span {
+            self.channels.change(channel, |entry| {
+                entry.pending.take_if(|pending| *pending == announcement);
+            });
         }
         for participant in done.waiting {
-            let Some(entry) = self.participants.get_mut(&participant) else { continue };
+            let Some(&slot) = self.slots.get(&participant) else { continue };
+            let entry = &mut self.participants[slot as usize];
             entry.pending.remove(&announcement);
             let first = entry.pending.first().copied();
             while let Some((token, _)) =
@@ -380,19 +436,21 @@ impl Subscriptions {
         }
     }
 
-    /// Whether the participant was the last one of this executor.
-    fn drop_channel(&mut self, participant: Participant, channel: Channel, changes: &mut Changes) -> bool {
-        let Some(entry) = self.channels.get_mut(&channel) else { return false };
-        entry.participants.retain(|other| *other != participant);
-        let is_last = entry.participants.is_empty();
-        if is_last && std::mem::take(&mut entry.announced) {
+    /// Whether the participant was the last one of this executor; `None` if it was none of them.
+    fn drop_channel(&mut self, slot: Slot, channel: Channel, changes: &mut Changes) -> Option<bool> {
+        let (was_there, is_last, withdrawn, pending) = self.channels.change(channel, |entry: &mut ChannelEntry| {
+            let was_there = entry.remove(slot);
+            let is_last = was_there && entry.participants().is_empty();
+            let withdrawn = is_last && std::mem::take(&mut entry.announced);
+            (was_there, is_last, withdrawn, if withdrawn { entry.pending.take() } else { None })
+        });
+        if withdrawn {
             changes.news.push(SubscriptionNews::Withdrawn { span: Span::Channel(channel) });
-            if let Some(announcement) = entry.pending.take() {
-                self.complete(announcement, changes);
-            }
         }
-        self.forget_if_unused(channel);
-        is_last
+        if let Some(announcement) = pending {
+            self.complete(announcement, changes);
+        }
+        was_there.then_some(is_last)
     }
 
     /// `channels` are those that lost their last individual subscriber here by the same message.
@@ -411,12 +469,6 @@ impl Subscriptions {
         if !self.others.is_empty() {
             let withdrawn = silent.into_iter().map(|(first, last)| Span::Range(first, last));
             changes.news.extend(withdrawn.map(|span| SubscriptionNews::Withdrawn { span }));
-        }
-    }
-
-    fn forget_if_unused(&mut self, channel: Channel) {
-        if self.channels.get(&channel).is_some_and(|entry| entry.participants.is_empty() && entry.shards.is_empty()) {
-            self.channels.remove(&channel);
         }
     }
 }
@@ -532,6 +584,29 @@ mod tests {
         table.on_news(ShardId(2), SubscriptionNews::Withdrawn { span: Span::Range(12, 18) });
         assert!(table.executors(15).is_empty());
         assert_eq!(table.executors(20).iter().collect::<Vec<_>>(), [ShardId(2)]);
+    }
+
+    #[test]
+    fn coming_and_going_leaves_no_list_behind() {
+        let (mut table, homes) = table(1);
+        for _ in 0..1000 {
+            table.subscribe(LINK, OPEN, &homes);
+            table.unsubscribe(LINK, OPEN);
+            table.subscribe(LINK, OPEN + 1, &homes);
+        }
+        let entry = table.known(LINK).expect("it is subscribed");
+        assert_eq!((entry.subscribed, table.len()), (1, 1));
+        assert!(entry.channels.len() <= 2 + LEFT_CHANNELS, "{}", entry.channels.len());
+        table.subscribe(OTHER, OPEN + 1, &homes);
+        table.subscribe(LINK, OPEN, &homes);
+        table.unsubscribe_range(LINK, OPEN, OPEN + 1);
+        let mut receivers = Vec::new();
+        table.collect_local(OPEN, &mut receivers);
+        table.collect_local(OPEN + 1, &mut receivers);
+        assert_eq!(receivers, [OTHER]);
+        table.remove_participant(OTHER);
+        table.release(LINK);
+        assert!(table.is_empty() && table.participants.is_empty() && table.slots.is_empty());
     }
 
     #[test]
