@@ -3,9 +3,11 @@
 use clap::{Args, Parser, Subcommand};
 use donet_perf::md::table::Table;
 use donet_perf::md::{FanOut, PingPong, Subscribe};
+use donet_perf::objects::Objects;
 use donet_perf::players::{Players, Storm};
 use donet_perf::relay::Relay;
 use donet_perf::session::{Target, run};
+use donet_perf::stored::Stored;
 use donet_perf::target::{Target as Load, TargetArguments, resolve};
 use donet_perf::{Failure, daemon};
 use std::fs::File;
@@ -34,6 +36,24 @@ enum Command {
     /// others.
     #[command(subcommand)]
     Md(MdCommand),
+    /// Makes many live objects, does things to them, and deletes them; one JSON line for each operation.
+    ///
+    /// Needs the contract perf/contracts/objects.dc; the donetd that it starts without --server has it.
+    Objects {
+        #[command(flatten)]
+        load: Objects,
+        #[command(flatten)]
+        target: TargetArguments,
+    },
+    /// Makes, reads, changes and deletes stored objects; one JSON line for each operation.
+    ///
+    /// Needs the contract perf/contracts/objects.dc; the donetd that it starts without --server has it.
+    Db {
+        #[command(flatten)]
+        load: Stored,
+        #[command(flatten)]
+        target: TargetArguments,
+    },
     /// Plays many clients of a game: hello, login, an avatar of their own, an interest, position updates; one JSON line.
     ///
     /// With an AI that lets them in. It starts the donetd that lies beside it, on a processor of its own.
@@ -175,6 +195,16 @@ fn storm(load: &Storm, target: &TargetArguments) -> Result<(), Failure> {
     load.run(&target, |report| println!("{}", report.json_line()))
 }
 
+fn objects(load: &Objects, target: &TargetArguments) -> Result<(), Failure> {
+    let target = Load::start_with(target, 0, |setup| load.configure(setup))?;
+    load.run(&target, |report| println!("{}", report.json_line()))
+}
+
+fn db(load: &Stored, target: &TargetArguments) -> Result<(), Failure> {
+    let target = Load::start_with(target, 0, |setup| load.configure(setup))?;
+    load.run(&target, |report| println!("{}", report.json_line()))
+}
+
 fn relay(arguments: &RelayArguments) -> Result<(), Failure> {
     let mut relay = Relay::bind(arguments.bind, arguments.receivers)?;
     // The same words as the daemon's, so that what waits for one can wait for the other.
@@ -187,6 +217,8 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Session(arguments) => session(arguments),
         Command::Md(command) => md(command),
+        Command::Objects { load, target } => objects(&load, &target),
+        Command::Db { load, target } => db(&load, &target),
         Command::Players { load, target } => players(&load, &target),
         Command::Storm { load, target } => storm(&load, &target),
         Command::Relay(arguments) => relay(&arguments),
