@@ -4,7 +4,7 @@
 //! `… -- --record` makes them the record. Each is the difference of two runs of this program with different numbers of
 //! repetitions, so that its start does not count. Without valgrind it says so and counts nothing.
 
-#[path = "../message_director/work.rs"]
+#[path = "../hot_paths/work.rs"]
 mod work;
 
 use serde_json::{Map, Value, json};

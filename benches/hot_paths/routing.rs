@@ -1,6 +1,6 @@
-//! The hot paths of the Message Director, each as something to repeat: timed by the bench beside this file, counted in
-//! instructions by `benches/instructions`.
+//! The hot paths of the Message Director: frames, encoding, the mesh, and bursts through a whole daemon.
 
+use super::Work;
 use bytes::Bytes;
 use donet::config::{self, Config};
 use donet::daemon::{Daemon, LINK_ACCEPTOR, LINK_LISTENER, Shared};
@@ -12,20 +12,6 @@ use std::hint::black_box;
 use std::path::Path;
 use std::sync::Arc;
 
-/// One hot path.
-pub struct Work {
-    pub name: String,
-    /// Operations of one repetition: messages, deliveries, frames.
-    pub operations: u64,
-    pub repeat: Box<dyn FnMut()>,
-}
-
-impl Work {
-    fn new(name: impl Into<String>, operations: u64, repeat: impl FnMut() + 'static) -> Self {
-        Self { name: name.into(), operations, repeat: Box::new(repeat) }
-    }
-}
-
 const MESSAGES: u64 = 64;
 const PAYLOAD: [u8; 64] = [7; 64];
 /// A type that no role acts on.
@@ -33,7 +19,6 @@ const NOTE: MessageType = MessageType(60_000);
 /// A location: an open channel.
 const OPEN: Channel = 900_000_000 << 32;
 
-/// By name and number of operations.
 pub fn all() -> Vec<Work> {
     let mut all = vec![parse(), encode()];
     all.extend([1, 8, 64].map(mesh_hop));

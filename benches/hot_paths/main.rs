@@ -1,12 +1,12 @@
-//! Times of the Message Director's hot paths: frames and headers, encoding, the mesh by batch size, and a whole
-//! daemon under the simulator.
+//! Times of the hot paths: frames and headers, encoding, the mesh by batch size, and under the simulator a whole daemon
+//! with links, and with clients.
 
 mod work;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
 fn hot_paths(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("message_director");
+    let mut group = criterion.benchmark_group("hot_paths");
     for mut work in work::all() {
         group.throughput(Throughput::Elements(work.operations));
         group.bench_function(&work.name, |bencher| bencher.iter(&mut work.repeat));
