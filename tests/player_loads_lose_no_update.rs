@@ -55,6 +55,9 @@ fn the_memory_of_a_storm_returns() -> Result<(), Failure> {
     load.run(&target, |report| {
         let [before, logged_in] =
             ["resident_bytes_before", "resident_bytes_logged_in"].map(|name| figure(report, name) as u64);
+        if outcome.is_err() {
+            return;
+        }
         outcome = wait::until("two thirds of the memory to return", || {
             let resident = target.usage()?.map_or(u64::MAX, |usage| usage.resident_bytes);
             Ok(resident < before + (logged_in - before) / 3)

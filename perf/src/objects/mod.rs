@@ -19,6 +19,8 @@ use world::{PROBES, World};
 /// The contract of the objects.
 pub const CONTRACT: &str = include_str!("../../contracts/objects.dc");
 
+/// As many objects of a zone take turns in being updated.
+const BROADCASTERS: u32 = 64;
 /// Operations without an answer between two questions to a probe.
 const BETWEEN_PROBES: u64 = 32;
 
@@ -205,21 +207,30 @@ impl Objects {
         let open = Course { title: "objects listeners", calls: listeners, arrivals: Arrivals::Window(listeners) };
         caller.run(target, open, nothing, |heard| world.answer(heard))?;
         let updates = (self.count / listeners).max(1);
-        let in_zone = u64::from(self.zone_size.min(self.objects));
+        let in_turn = self.zone_size.min(self.objects).min(BROADCASTERS);
         let mut seen = vec![0; updates as usize];
+        // By link and object: the last update that it has got. Updates of different objects have no order.
+        let mut last = vec![None; (listeners * u64::from(in_turn)) as usize];
         let window = Arrivals::Window(self.window.div_ceil(listeners));
         let course = Course { title: "objects broadcast", calls: updates, arrivals: window };
         let outcome = caller.run(
             target,
             course,
-            |call, out| put(out, world.set(World::object((call % in_zone) as u32), call as u32)),
+            |call, out| put(out, world.set(World::object((call % u64::from(in_turn)) as u32), call as u32)),
             |mut heard| {
                 ensure(heard.link > 0 && heard.message_type == t::STATESERVER_OBJECT_SET_FIELD, || {
                     format!("link {} got {}", heard.link, heard.message_type)
                 })?;
-                heard.payload.doid()?;
+                let number = World::number(heard.payload.doid()?).filter(|&number| number < in_turn);
                 heard.payload.u16()?;
                 let call = u64::from(heard.payload.u32()?);
+                let number = number.ok_or_else(|| Failure::new("an object that nobody has set was updated"))?;
+                let last = &mut last[(heard.link - 1) * in_turn as usize + number as usize];
+                let awaited = last.map_or(u64::from(number), |last| last + u64::from(in_turn));
+                ensure(call == awaited, || {
+                    format!("link {} got update {call} of an object where {awaited} was awaited", heard.link)
+                })?;
+                *last = Some(call);
                 let seen = seen.get_mut(call as usize).ok_or_else(|| Failure::new("an update was never sent"))?;
                 *seen += 1;
                 Ok((*seen == listeners).then_some(call))

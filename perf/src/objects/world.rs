@@ -49,6 +49,11 @@ impl World {
         FIRST_OBJECT + number
     }
 
+    /// The number of an object.
+    pub(super) fn number(doid: Doid) -> Option<u32> {
+        doid.checked_sub(FIRST_OBJECT)
+    }
+
     /// An object for a call, from all over.
     pub(super) fn scattered(&self, call: u64) -> Doid {
         let mixed = (call + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
