@@ -8,7 +8,7 @@ use super::EventLoggerFigures;
 use super::log::{self, Log, Opening};
 use crate::config;
 use jiff::Zoned;
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
@@ -26,6 +26,10 @@ const PACKET_BYTES_MAX: usize = 65_535;
 const SOCKET_BUFFER_BYTES: usize = 8 << 20;
 /// Lines are gathered up to so many bytes while packets wait; then, or when none waits, they are written.
 const BATCH_BYTES: usize = 256 << 10;
+/// So many packets are read before what else is asked of the thread is looked at, whatever comes of them.
+const BATCH_PACKETS: usize = 4096;
+/// For how long packets that go on coming are still read after the signal to stop.
+const LAST_READS: Duration = Duration::from_secs(1);
 /// How long after a failure to open a file the next attempt is made.
 const OPEN_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// Files of one name, each with a number behind it, that may be full: more of them are a template without a time.
@@ -170,26 +174,30 @@ impl Worker {
     fn run(mut self) {
         let mut packet = vec![0; PACKET_BYTES_MAX];
         self.writer.prepare(&Zoned::now(), 0);
+        let (mut more, mut stop_at) = (false, None);
         loop {
-            let stop = self.wait();
-            // After the signal to stop: once more what had arrived before it.
-            self.drain(&mut packet);
+            if self.wait(more) {
+                stop_at.get_or_insert_with(|| Instant::now() + LAST_READS);
+            }
+            // After the signal to stop: what had arrived before it.
+            more = self.read_batch(&mut packet);
             let settings = self.settings.lock().unwrap_or_else(PoisonError::into_inner).take();
             if let Some(settings) = settings {
                 self.writer.reload(&settings, &Zoned::now());
             }
-            if stop {
+            if stop_at.is_some_and(|stop_at| !more || Instant::now() >= stop_at) {
                 self.refused.note();
                 return;
             }
         }
     }
 
-    /// Waits for a packet or the signal to stop; true is the latter.
-    fn wait(&mut self) -> bool {
+    /// Waits for a packet or the signal to stop, or only looks where `more` packets are known to wait. Whether to stop.
+    fn wait(&mut self, more: bool) -> bool {
         let mut sources =
             [PollFd::new(&self.socket, PollFlags::IN), PollFd::new(&self.stopped, PollFlags::IN | PollFlags::HUP)];
-        match poll(&mut sources, None) {
+        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+        match poll(&mut sources, more.then_some(&at_once)) {
             Ok(_) => {}
             Err(rustix::io::Errno::INTR) => return false,
             Err(error) => {
@@ -200,38 +208,37 @@ impl Worker {
         !sources[1].revents().is_empty() && matches!((&self.stopped).read(&mut [0]), Ok(0))
     }
 
-    /// Takes every packet that waits and writes their lines.
-    fn drain(&mut self, packet: &mut [u8]) {
-        loop {
-            let now = Zoned::now();
-            let time = log::time_text(&now);
-            let mut lines = Lines::default();
-            let more = loop {
-                match self.socket.recv(packet) {
-                    Ok(length) => match log::line_at(&packet[..length], &time) {
-                        Ok(line) => lines.push(&line),
-                        Err(refusal) => {
-                            self.writer.figures.refused.fetch_add(1, Ordering::Relaxed);
-                            self.refused.count(refusal);
-                        }
-                    },
-                    Err(error) if error.kind() == ErrorKind::WouldBlock => break false,
-                    Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                    // An ICMP answer to something this socket never sent; the next call is as good as ever.
-                    Err(error) => {
-                        tracing::warn!(%error, "the Event Logger's socket reports an error");
-                        break false;
+    /// Reads packets that wait, and writes their lines. Whether more may wait.
+    fn read_batch(&mut self, packet: &mut [u8]) -> bool {
+        let now = Zoned::now();
+        let time = log::time_text(&now);
+        let mut lines = Lines::default();
+        let mut more = true;
+        for _ in 0..BATCH_PACKETS {
+            match self.socket.recv(packet) {
+                Ok(length) => match log::line_at(&packet[..length], &time) {
+                    Ok(line) => lines.push(&line),
+                    Err(refusal) => {
+                        self.writer.figures.refused.fetch_add(1, Ordering::Relaxed);
+                        self.refused.count(refusal);
                     }
+                },
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => {
+                    if error.kind() != ErrorKind::WouldBlock {
+                        // An ICMP answer to something this socket never sent; the next call is as good as ever.
+                        tracing::warn!(%error, "the Event Logger's socket reports an error");
+                    }
+                    more = false;
+                    break;
                 }
-                if lines.text.len() >= BATCH_BYTES {
-                    break true;
-                }
-            };
-            self.writer.write(lines, &now);
-            if !more {
-                return;
+            }
+            if lines.text.len() >= BATCH_BYTES {
+                break;
             }
         }
+        self.writer.write(lines, &now);
+        more
     }
 }
 

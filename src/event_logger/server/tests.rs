@@ -270,3 +270,32 @@ fn a_reload_goes_on_in_another_folder_and_loses_nothing() {
     assert_eq!(types(lines_of(&folder.path().join("events.log"))).last(), Some(&Some("before".to_owned())));
     assert_eq!(types(lines_of(&other.join("events.log"))), [Some("log-opened".to_owned()), Some("after".to_owned())]);
 }
+
+/// Packets that come faster than they are read keep nobody from reloading or stopping it.
+#[test]
+fn a_flood_keeps_it_neither_from_other_settings_nor_from_its_end() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let logger = EventLoggerServer::bind(&config(folder.path())).expect("binds").start().expect("starts");
+    let (address, figures) = (logger.local_addr(), logger.figures());
+    let flooding = Arc::new(std::sync::atomic::AtomicBool::new(true));
+    let floods: Vec<_> = (0..2)
+        .map(|_| {
+            let flooding = flooding.clone();
+            std::thread::spawn(move || {
+                let socket = UdpSocket::bind("127.0.0.1:0").expect("binds");
+                while flooding.load(Ordering::Relaxed) {
+                    // Refused, so that no line ever fills a batch.
+                    let _ = socket.send_to(b"no event", address);
+                }
+            })
+        })
+        .collect();
+    let refused = || Ok(figures.refused.load(Ordering::Relaxed) > 2 * BATCH_PACKETS as u64);
+    wait::until("the flood", refused).expect("it comes");
+    let other = folder.path().join("other");
+    logger.reload(&config(&other));
+    wait::until("the other folder's file", || Ok(other.join("events.log").exists())).expect("it is opened");
+    logger.stop();
+    flooding.store(false, Ordering::Relaxed);
+    floods.into_iter().for_each(|flood| flood.join().expect("it ends"));
+}
