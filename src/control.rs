@@ -68,6 +68,8 @@ pub struct Control {
     surroundings: Box<dyn Surroundings>,
     phase: Mutex<Phase>,
     config: Mutex<Arc<Config>>,
+    /// Held by the one reload that is under way: it reads files and resolves names, which may take long.
+    reloading: Mutex<()>,
 }
 
 impl fmt::Debug for Control {
@@ -95,6 +97,7 @@ impl Control {
             surroundings: Box::new(surroundings),
             phase: Mutex::new(Phase::Serving),
             config: Mutex::new(config),
+            reloading: Mutex::new(()),
         })
     }
 
@@ -115,16 +118,15 @@ impl Control {
     /// Why nothing was changed.
     pub fn reload(&self) -> Result<Report, String> {
         // Held to the end: of two reloads at once the later one wins everywhere.
-        let mut config = lock(&self.config);
-        let anew = self.surroundings.read(&config).inspect_err(|error| {
+        let _one_at_a_time = lock(&self.reloading);
+        let anew = self.surroundings.read(&self.config()).inspect_err(|error| {
             tracing::error!(%error, "nothing was reloaded, what was loaded before stays in use");
         })?;
         let report = anew.report();
         self.surroundings.take_over(&anew.config);
         let (reloadable, read) = (&anew.loaded.reloadable, &anew.config);
         self.send_all(|| External::Reload { config: read.clone(), reloadable: reloadable.clone() });
-        *config = anew.config.clone();
-        drop(config);
+        *lock(&self.config) = anew.config.clone();
         for warning in &report.warnings {
             tracing::warn!("{warning}");
         }
@@ -160,6 +162,7 @@ impl Control {
     /// # Errors
     /// [`DrainError`].
     pub fn drain(self: &Arc<Self>) -> Result<DrainStatus, DrainError> {
+        let until = Instant::now() + self.config().admin.drain_deadline.unwrap_or(Admin::DRAIN_DEADLINE);
         let mut phase = lock(&self.phase);
         let status = |until: Instant, was_draining| DrainStatus {
             was_draining,
@@ -170,7 +173,6 @@ impl Control {
             Phase::Draining { until } => return Ok(status(until, true)),
             Phase::Serving => {}
         }
-        let until = Instant::now() + self.config().admin.drain_deadline.unwrap_or(Admin::DRAIN_DEADLINE);
         let control = self.clone();
         let thread = std::thread::Builder::new().name("drain".to_owned());
         thread.spawn(move || control.wait_for_clients(until)).map_err(|_| DrainError::Thread)?;

@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 
 /// How long the daemon may take to answer: more than it grants its own executors.
 const ANSWER_DEADLINE_S: u64 = 5;
+/// How long a reload may take: it reads files and resolves names.
+const RELOAD_DEADLINE_S: u64 = 120;
 /// Moves to the upper left corner and clears what is below.
 const CLEAR: &str = "\x1b[H\x1b[J";
 
@@ -54,8 +56,8 @@ fn no_answer(address: SocketAddr, error: &dyn std::fmt::Display) -> TerminalErro
 }
 
 /// Asks for a change. The daemon's answer, whether it does it or not.
-fn change(address: SocketAddr, path: &str, token: Option<&str>) -> Result<Value, TerminalError> {
-    let mut request = minreq::post(format!("http://{address}{path}")).with_timeout(ANSWER_DEADLINE_S);
+fn change(address: SocketAddr, path: &str, token: Option<&str>, deadline_s: u64) -> Result<Value, TerminalError> {
+    let mut request = minreq::post(format!("http://{address}{path}")).with_timeout(deadline_s);
     if let Some(token) = token {
         request = request.with_header("Authorization", format!("Bearer {token}"));
     }
@@ -75,7 +77,7 @@ fn change(address: SocketAddr, path: &str, token: Option<&str>) -> Result<Value,
 /// # Errors
 /// When the daemon does not answer, or refuses.
 pub fn drain(address: SocketAddr, token: Option<&str>) -> Result<(), TerminalError> {
-    let status = change(address, "/api/drain", token)?;
+    let status = change(address, "/api/drain", token, ANSWER_DEADLINE_S)?;
     let begun = if status["was_draining"] == true { "had begun" } else { "begins" };
     let left = duration(number(&status, "seconds_left"));
     println!("the drain {begun}: no new clients; those that are left in {left} will be ejected");
@@ -87,7 +89,7 @@ pub fn drain(address: SocketAddr, token: Option<&str>) -> Result<(), TerminalErr
 /// # Errors
 /// When the daemon does not answer, or its files cannot be used.
 pub fn reload(address: SocketAddr, token: Option<&str>) -> Result<(), TerminalError> {
-    let report = change(address, "/api/reload", token)?;
+    let report = change(address, "/api/reload", token, RELOAD_DEADLINE_S)?;
     let list = |name: &str| report[name].as_array().into_iter().flatten().filter_map(Value::as_str).map(printable);
     for (what, name) in [("changed", "applied"), ("needs a restart", "needs_restart"), ("warning", "warnings")] {
         for line in list(name) {

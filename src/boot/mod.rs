@@ -282,6 +282,17 @@ impl NoSink {
     }
 }
 
+/// Takes over what has changed, in a thread of its own: names that do not resolve take long, and the next signal may be
+/// the one to end.
+fn reload_beside(control: &Arc<Control>) {
+    let control = control.clone();
+    // The log has the outcome, either way.
+    let reload = move || drop(control.reload());
+    if let Err(error) = std::thread::Builder::new().name("reload".to_owned()).spawn(reload) {
+        tracing::error!(%error, "nothing was reloaded: there is no thread for it");
+    }
+}
+
 /// SIGTERM and SIGINT end the daemon in order; a second one ends it at once. With a `drain_deadline_s`, SIGTERM drains it
 /// first, and the second one ends it without waiting for clients. SIGUSR1 drains it. SIGHUP takes over anew what can be.
 fn serve_signals(control: Arc<Control>) -> Result<signal_hook::iterator::Handle, BootError> {
@@ -295,8 +306,7 @@ fn serve_signals(control: Arc<Control>) -> Result<signal_hook::iterator::Handle,
             for signal in signals.forever() {
                 match signal {
                     SIGHUP => {
-                        // The log has it, either way.
-                        let _ = control.reload();
+                        reload_beside(&control);
                         continue;
                     }
                     SIGUSR1 => {
