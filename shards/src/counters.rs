@@ -37,13 +37,13 @@ impl TurnTimes {
 
     /// Adds one turn.
     pub fn record(&mut self, took_us: u64) {
-        let bits = (u64::BITS - took_us.leading_zeros()) as usize;
+        let bits = (u64::BITS - took_us.saturating_sub(1).leading_zeros()) as usize;
         self.buckets[bits.min(Self::BUCKETS - 1)] += 1;
         self.sum_us += took_us;
         self.slow += u64::from(took_us >= SLOW_TURN_US);
     }
 
-    /// For each bucket its upper bound in microseconds (exclusive; `None` = no bound), and how many turns it counts.
+    /// For each bucket its upper bound in microseconds (inclusive; `None` = no bound), and how many turns it counts.
     pub fn buckets(&self) -> impl Iterator<Item = (Option<u64>, u64)> {
         let bound = |index| (index + 1 < Self::BUCKETS).then(|| 1u64 << index);
         self.buckets.into_iter().enumerate().map(move |(index, count)| (bound(index), count))
@@ -136,13 +136,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_turn_falls_into_the_bucket_below_its_bound() {
+    fn a_turn_falls_into_the_bucket_up_to_its_bound() {
         let mut times = TurnTimes::default();
         for took_us in [0, 1, 3, 4, 10_000, u64::MAX >> 20] {
             times.record(took_us);
         }
         let filled: Vec<_> = times.buckets().filter(|&(_, count)| count > 0).collect();
-        assert_eq!(filled, [(Some(1), 1), (Some(2), 1), (Some(4), 1), (Some(8), 1), (Some(16_384), 1), (None, 1)]);
+        assert_eq!(filled, [(Some(1), 2), (Some(4), 2), (Some(16_384), 1), (None, 1)]);
         assert_eq!(times.slow(), 2);
         assert_eq!(times.sum_us(), 10_008 + (u64::MAX >> 20));
     }

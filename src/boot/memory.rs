@@ -7,10 +7,12 @@
 use std::fs;
 use std::io;
 use std::thread::Builder;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// Between two looks.
+/// Between two looks, at least.
 const PERIOD: Duration = Duration::from_secs(5);
+/// A look goes through all free pieces under the allocator's locks: this many times as long there is none.
+const REST: u32 = 1000;
 /// Less than this is not worth a pause.
 const WORTH_BYTES: u64 = 16 << 20;
 
@@ -21,9 +23,13 @@ const WORTH_BYTES: u64 = 16 << 20;
 pub fn look_after() -> io::Result<()> {
     let look = || {
         let mut watch = Watch::default();
+        let mut rest = PERIOD;
         loop {
-            std::thread::sleep(PERIOD);
-            let Some(before) = Memory::now() else {
+            std::thread::sleep(rest);
+            let begin = Instant::now();
+            let before = Memory::now();
+            rest = PERIOD.max(begin.elapsed() * REST);
+            let Some(before) = before else {
                 tracing::warn!("/proc/self/status does not say how much memory is resident: none is given back");
                 return;
             };

@@ -55,6 +55,9 @@ impl Admission {
     pub(super) fn reload(&mut self, limits: &Limits) {
         self.handshakes_max = limits.handshakes as usize;
         self.per_address_max = limits.connections_per_address;
+        if self.handshakes_max == 0 {
+            self.silent.clear();
+        }
     }
 
     /// Whether another connection may begin.
@@ -153,6 +156,19 @@ mod tests {
         admission.begin(1, Some("2001:db8:0:7::1".parse().unwrap()));
         assert!(admission.check(Some("2001:db8:0:7:ffff::2".parse().unwrap())).is_err());
         assert!(admission.check(Some("2001:db8:0:8::1".parse().unwrap())).is_ok());
+    }
+
+    #[test]
+    fn a_limit_of_handshakes_that_comes_back_does_not_count_those_before() {
+        let mut admission = admission(1, 0);
+        admission.begin(1, None);
+        assert!(admission.check(None).is_err());
+        admission.reload(&Limits::default());
+        admission.reload(&Limits { handshakes: 1, ..Limits::default() });
+        assert_eq!(admission.check(None), Ok(()));
+        admission.end(1);
+        admission.begin(2, None);
+        assert!(admission.check(None).is_err());
     }
 
     #[test]

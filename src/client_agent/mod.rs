@@ -83,6 +83,10 @@ enum TimerKind {
     Idle,
 }
 
+impl TimerKind {
+    const COUNT: usize = 5;
+}
+
 /// Where a client comes from, and how.
 #[derive(Clone, Debug)]
 pub struct Origin {
@@ -186,7 +190,10 @@ impl ClientAgents {
                 pool.reload(quarantine_us(agents, &config.channels));
             }
         }
-        for session in self.sessions.values_mut() {
+        let mut channels: Vec<Channel> = self.sessions.keys().copied().collect();
+        channels.sort_unstable(); // Nothing may depend on the order of a hash table: simulated runs repeat.
+        for channel in channels {
+            let session = self.sessions.get_mut(&channel).expect("none has ended");
             session.reload(&before[usize::from(session.agent)], &self.shared, out);
         }
     }
@@ -216,9 +223,6 @@ impl ClientAgents {
 
     /// A client was accepted, on the pool's executor: gives it the next channel, or turns it away.
     pub fn on_accepted(&mut self, agent: u8, socket: Socket, out: &mut Outbox) {
-        if self.is_draining {
-            return self.refuse(agent, socket, Reason::Draining, "the server is going down for maintenance", out);
-        }
         // Behind a proxy the address is not known yet.
         let is_proxied = self.shared.agents[usize::from(agent)].config.haproxy;
         let address = (!is_proxied).then(|| socket.peer.ip());
@@ -235,6 +239,9 @@ impl ClientAgents {
                 out.push(Action::DropClient { socket, reason });
                 return;
             }
+        }
+        if self.is_draining {
+            return self.refuse(agent, socket, Reason::Draining, "the server is going down for maintenance", out);
         }
         match self.pools.get_mut(&pool).and_then(|pool| pool.allocate(out.now_us)) {
             Some(channel) => {
@@ -328,8 +335,9 @@ impl ClientAgents {
 
     /// Ejects up to so many of the sessions of this executor at the deadline of a drain. Whether some are left.
     pub fn eject_drained(&mut self, count: usize, out: &mut Outbox) -> bool {
-        let channels: Vec<Channel> = self.sessions.keys().copied().take(count).collect();
-        for channel in channels {
+        let mut channels: Vec<Channel> = self.sessions.keys().copied().collect();
+        channels.sort_unstable(); // Nothing may depend on the order of a hash table: simulated runs repeat.
+        for channel in channels.into_iter().take(count) {
             self.run(channel, out, |_, _, _| {
                 Err(End::eject(Reason::Drained, "the server is going down for maintenance"))
             });

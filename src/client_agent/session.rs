@@ -110,6 +110,8 @@ pub(super) struct Session {
     messages: Allowance,
     authentication_deadline_us: u64,
     hello_deadline_us: u64,
+    /// Of which kind a timer is set.
+    armed: [bool; TimerKind::COUNT],
     next_context: u32,
     pub(super) objects: Objects,
     pub(super) interests: Interests,
@@ -142,6 +144,7 @@ impl Session {
             messages: Allowance::default(),
             authentication_deadline_us: 0,
             hello_deadline_us: 0,
+            armed: [false; TimerKind::COUNT],
             next_context: 1,
             objects: Objects::default(),
             interests: Interests::default(),
@@ -178,12 +181,21 @@ impl Session {
     pub(super) fn reload(&mut self, before: &Agent, shared: &Shared, out: &mut Outbox) {
         let agent = self.agent(shared);
         let (heartbeat_us, idle_us) = (agent.heartbeat_timeout_us, agent.idle_timeout_us);
+        let (authentication_us, hello_us) = (agent.authentication_timeout_us, agent.hello_timeout_us);
         if let (None, Some(timeout_us)) = (before.heartbeat_timeout_us, heartbeat_us) {
             self.restart_heartbeat(shared, out);
             self.arm(TimerKind::Heartbeat, out.now_us.saturating_add(timeout_us), out);
         }
         if let (None, Some(timeout_us)) = (before.idle_timeout_us, idle_us) {
             self.arm(TimerKind::Idle, out.now_us.saturating_add(timeout_us), out);
+        }
+        if let (None, Some(timeout_us)) = (before.authentication_timeout_us, authentication_us) {
+            self.authentication_deadline_us = self.reading_clock.now_us(out).saturating_add(timeout_us);
+            self.arm(TimerKind::Authentication, out.now_us.saturating_add(timeout_us), out);
+        }
+        if let (None, Some(timeout_us)) = (before.hello_timeout_us, hello_us) {
+            self.hello_deadline_us = self.reading_clock.now_us(out).saturating_add(timeout_us);
+            self.arm(TimerKind::Hello, out.now_us.saturating_add(timeout_us), out);
         }
     }
 
@@ -245,7 +257,12 @@ impl Session {
         Event::new(event_type, format!("Client:{}", self.channel))
     }
 
-    pub(super) fn arm(&self, kind: TimerKind, at_us: u64, out: &mut Outbox) {
+    /// Sets a timer, if none of its kind is set: one that is finds out when it fires whether it is early.
+    pub(super) fn arm(&mut self, kind: TimerKind, at_us: u64, out: &mut Outbox) {
+        // Interests keep account of their own one, which may have to come earlier.
+        if std::mem::replace(&mut self.armed[kind as usize], true) && kind != TimerKind::Interest {
+            return;
+        }
         out.timer(at_us, RoleTimer::Client(ClientTimer { connection: self.connection, kind }));
     }
 
@@ -286,7 +303,8 @@ impl Session {
 
     /// A good CLIENT_HELLO.
     pub(super) fn greet(&mut self, shared: &Shared, out: &mut Outbox) {
-        if !std::mem::replace(&mut self.has_greeted, true) && self.agent(shared).config.limits.handshakes > 0 {
+        // Whether there is a limit: the executor that counts knows, which may have taken over others than this one.
+        if !std::mem::replace(&mut self.has_greeted, true) {
             let message = ClientAgentMessage::Greeted { agent: self.agent, channel: self.channel };
             out.to_shard(self.agent(shared).pool_home, RoleMessage::ClientAgent(message));
         }
@@ -315,6 +333,7 @@ impl Session {
     }
 
     pub(super) fn on_timer(&mut self, kind: TimerKind, shared: &Shared, out: &mut Outbox) -> Result<(), End> {
+        self.armed[kind as usize] = false;
         match kind {
             kind if !self.is_timed(kind, shared) => Ok(()),
             TimerKind::Heartbeat if self.left_us(self.heartbeat_deadline_us, out) > 0 => {

@@ -88,16 +88,27 @@ pub fn take_over(running: &Config, read: &Config) -> (Config, Changes) {
         (None, None) => {}
         _ => changes.needs_restart.push("[services.message_director]".to_owned()),
     }
-    each("client_agent", &mut taken.client_agents, client_agents, &mut changes, client_agent);
-    each("state_server", &mut taken.state_servers, state_servers, &mut changes, |place, taken, read, changes| {
-        compare!(changes, place, taken, read, StateServer { restart control_channel, });
-    });
-    each("database_server", &mut taken.database_servers, database_servers, &mut changes, database_server);
+    let agent = |agent: &ClientAgent| (agent.bind, agent.channels.clone());
+    each("client_agent", &mut taken.client_agents, client_agents, &mut changes, agent, client_agent);
+    let server = |server: &StateServer| server.control_channel;
+    each(
+        "state_server",
+        &mut taken.state_servers,
+        state_servers,
+        &mut changes,
+        server,
+        |place, taken, read, changes| {
+            compare!(changes, place, taken, read, StateServer { restart control_channel, });
+        },
+    );
+    let database = |server: &DatabaseServer| (server.control_channel, server.directory.clone());
+    each("database_server", &mut taken.database_servers, database_servers, &mut changes, database, database_server);
     each(
         "dbss",
         &mut taken.database_state_servers,
         database_state_servers,
         &mut changes,
+        |role| (role.db_channel, role.ranges.clone()),
         |place, taken, read, changes| {
             compare!(changes, place, taken, read, DatabaseStateServer {
                 restart db_channel,
@@ -109,24 +120,34 @@ pub fn take_over(running: &Config, read: &Config) -> (Config, Changes) {
             });
         },
     );
-    each("event_logger", &mut taken.event_loggers, event_loggers, &mut changes, |place, taken, read, changes| {
-        compare!(changes, place, taken, read, EventLogger {
-            restart bind,
-            now output,
-            now log_format,
-            now rotate_interval,
-            now file_bytes_max = "file_max_bytes",
-        });
-    });
+    let logger = |logger: &EventLogger| logger.bind;
+    each(
+        "event_logger",
+        &mut taken.event_loggers,
+        event_loggers,
+        &mut changes,
+        logger,
+        |place, taken, read, changes| {
+            compare!(changes, place, taken, read, EventLogger {
+                restart bind,
+                now output,
+                now log_format,
+                now rotate_interval,
+                now file_bytes_max = "file_max_bytes",
+            });
+        },
+    );
     (taken, changes)
 }
 
-/// Roles of one kind, in the order of the file. One more or one less is another daemon: none of the kind is compared.
-fn each<T>(
+/// Roles of one kind, in the order of the file. One more or one less is another daemon: none of the kind is compared. Where
+/// one of several has another `identity`, another role stands in its place: nothing of that is for the one that runs.
+fn each<T: Clone, I: PartialEq>(
     role: &str,
     taken: &mut [T],
     read: &[T],
     changes: &mut Changes,
+    identity: impl Fn(&T) -> I,
     compare: impl Fn(&str, &mut T, &T, &mut Changes),
 ) {
     if taken.len() != read.len() {
@@ -137,7 +158,14 @@ fn each<T>(
     for (index, (taken, read)) in taken.iter_mut().zip(read).enumerate() {
         let place =
             if is_one { format!("[services.{role}]") } else { format!("[[services.{role}]] no. {}", index + 1) };
-        compare(&place, taken, read, changes);
+        if is_one || identity(taken) == identity(read) {
+            compare(&place, taken, read, changes);
+        } else {
+            let mut differences = Changes::default();
+            compare(&place, &mut taken.clone(), read, &mut differences);
+            changes.needs_restart.extend(differences.needs_restart);
+            changes.needs_restart.extend(differences.applied);
+        }
     }
 }
 
@@ -250,16 +278,34 @@ mod tests {
         assert_eq!((taken.daemon.id, agent.bind.port()), (None, 7198));
     }
 
+    /// One of several agents.
+    fn one(number: u32, version: u32) -> String {
+        AGENT
+            .replace("[services", "[[services")
+            .replace("client_agent]", "client_agent]]")
+            .replace("\"1\"", &format!("\"{version}\""))
+            .replace("7198", &format!("7{number}98"))
+            .replace("1000", &format!("100{number}"))
+    }
+
+    #[test]
+    fn roles_that_change_places_do_not_take_over_each_others_settings() {
+        let (taken, changes) = changes(&(one(1, 1) + &one(2, 2)), &(one(2, 2) + &one(1, 1)));
+        assert_eq!(changes.applied, [""; 0]);
+        let named = |number| {
+            ["bind", "channel_min, channel_max", "version_string"]
+                .map(|key| format!("[[services.client_agent]] no. {number} {key}"))
+        };
+        assert_eq!(changes.needs_restart, [named(1), named(2)].concat());
+        assert_eq!(taken.client_agents[0].version_string, "1");
+        // In its place, one of several does take over its own.
+        let (taken, changes) = super::tests::changes(&(one(1, 1) + &one(2, 2)), &(one(1, 1) + &one(2, 7)));
+        assert_eq!(changes.applied, ["[[services.client_agent]] no. 2 version_string"]);
+        assert_eq!((taken.client_agents[1].version_string.as_str(), changes.needs_restart.len()), ("7", 0));
+    }
+
     #[test]
     fn one_role_more_leaves_all_of_its_kind_as_they_are() {
-        let one = |number: u32, version: u32| {
-            AGENT
-                .replace("[services", "[[services")
-                .replace("client_agent]", "client_agent]]")
-                .replace("\"1\"", &format!("\"{version}\""))
-                .replace("7198", &format!("7{number}98"))
-                .replace("1000", &format!("100{number}"))
-        };
         let (taken, changes) = changes(&one(1, 1), &(one(1, 9) + &one(2, 1)));
         assert_eq!(changes.needs_restart, ["[services.client_agent] (their number)"]);
         assert_eq!((changes.applied.len(), taken.client_agents[0].version_string.as_str()), (0, "1"));

@@ -1,7 +1,7 @@
 //! What a database's thread counts: how long operations take, and how many share a write.
 //!
-//! Written by that thread alone, read by whoever is asked for figures: they belong to no executor, and no executor
-//! touches them.
+//! Written by that thread, read by whoever is asked for figures. Executors touch one of them: the bytes that wait, which
+//! they add to as they submit.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -20,7 +20,7 @@ impl Histogram {
     pub const BUCKETS: usize = 26;
 
     pub fn record(&self, value: u64) {
-        let bits = (u64::BITS - value.leading_zeros()) as usize;
+        let bits = (u64::BITS - value.saturating_sub(1).leading_zeros()) as usize;
         self.buckets[bits.min(Self::BUCKETS - 1)].fetch_add(1, Ordering::Relaxed);
         self.sum.fetch_add(value, Ordering::Relaxed);
     }
@@ -30,7 +30,7 @@ impl Histogram {
         self.record(u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
     }
 
-    /// For each bucket its upper bound (exclusive; `None` = no bound), and how many values it counts.
+    /// For each bucket its upper bound (inclusive; `None` = no bound), and how many values it counts.
     pub fn buckets(&self) -> impl Iterator<Item = (Option<u64>, u64)> {
         let bound = |index| (index + 1 < Self::BUCKETS).then(|| 1u64 << index);
         self.buckets.iter().enumerate().map(move |(index, count)| (bound(index), count.load(Ordering::Relaxed)))
@@ -61,13 +61,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_value_falls_into_the_bucket_below_its_bound() {
+    fn a_value_falls_into_the_bucket_up_to_its_bound() {
         let histogram = Histogram::default();
         for value in [0, 1, 3, 1 << 30] {
             histogram.record(value);
         }
         let filled: Vec<_> = histogram.buckets().filter(|&(_, count)| count > 0).collect();
-        assert_eq!(filled, [(Some(1), 1), (Some(2), 1), (Some(4), 1), (None, 1)]);
+        assert_eq!(filled, [(Some(1), 2), (Some(4), 1), (None, 1)]);
         assert_eq!(histogram.sum(), 4 + (1 << 30));
     }
 }

@@ -20,13 +20,18 @@ pub const PERIOD_US: u64 = 1_000_000;
 #[derive(Default)]
 pub struct AiChanges {
     counts: HashMap<Doid, u32>,
+    /// When the present period ends. A timer is set for it; should it be lost, with a handler that panics, the next one who
+    /// looks after that time sets another.
+    ends_us: Option<u64>,
 }
 
 impl AiChanges {
     /// Counts that an object hears of another AI from its parent. Returns whether it is to follow.
     pub fn follows(&mut self, doid: Doid, (old, new): (Channel, Channel), out: &mut Outbox) -> bool {
-        if self.counts.is_empty() {
-            out.timer(out.now_us + PERIOD_US, RoleTimer::StateServerAiChanges);
+        if self.ends_us.is_none_or(|ends_us| out.now_us > ends_us) {
+            let ends_us = out.now_us + PERIOD_US;
+            self.ends_us = Some(ends_us);
+            out.timer(ends_us, RoleTimer::StateServerAiChanges);
         }
         let count = self.counts.entry(doid).or_default();
         *count = count.saturating_add(1);
@@ -35,6 +40,7 @@ impl AiChanges {
 
     /// Ends the period. Returns the objects that may not have followed their parents in it, ascending.
     pub fn end_period(&mut self) -> Vec<Doid> {
+        self.ends_us = None;
         let counts = std::mem::take(&mut self.counts);
         let mut unsure: Vec<Doid> =
             counts.into_iter().filter(|&(_, count)| count > CHANGES_MAX).map(|(doid, _)| doid).collect();

@@ -218,8 +218,29 @@ fn heartbeats_that_a_reload_asks_for_are_due_from_then_on_and_one_that_asks_for_
     fixture.out.now_us = 6_000_000;
     assert_eq!(fixture.fire(timer), [], "nobody waits for it any more");
     assert_eq!(reload(&mut fixture, 9_000_000, second), [Seen::Timer(10_000_000, timer)]);
+    // Off and on again before it fires: still one timer, and a whole second from then on.
+    assert_eq!(reload(&mut fixture, 9_300_000, None), []);
+    assert_eq!(reload(&mut fixture, 9_500_000, second), []);
     fixture.out.now_us = 10_000_000;
+    assert_eq!(fixture.fire(timer), [Seen::Timer(10_500_000, timer)]);
+    fixture.out.now_us = 10_500_000;
     assert_eq!(ejected(&fixture.fire(timer)), (345, Reason::NoHeartbeat));
+}
+
+#[test]
+fn deadlines_for_hello_and_login_that_a_reload_asks_for_begin_with_it() {
+    let mut fixture = Fixture::new();
+    let client = fixture.connect_quietly();
+    fixture.seen();
+    fixture.out.now_us = 5_000_000;
+    let limits = config::Limits { hello_timeout: Some(Duration::from_secs(1)), ..config().limits };
+    let settings = config::ClientAgent { auth_timeout: Some(Duration::from_secs(2)), limits, ..config() };
+    fixture.agents.reload(&[settings], &mut fixture.out);
+    let timer = |kind| ClientTimer { connection: client.connection, kind };
+    let expected = [(7_000_000, timer(TimerKind::Authentication)), (6_000_000, timer(TimerKind::Hello))];
+    assert_eq!(timers(fixture.seen()), expected);
+    fixture.out.now_us = 6_000_000;
+    assert_eq!(ejected(&fixture.fire(timer(TimerKind::Hello))).1, Reason::HelloTimeout);
 }
 
 #[test]
