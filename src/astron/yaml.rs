@@ -3,6 +3,7 @@
 //! A tree with places, read without recursion and within limits. Every scalar is a text, as Astron asks for it; what it
 //! means is the reader's affair. Aliases are refused: Astron writes none, and a few lines of them stand for gigabytes.
 
+use hashbrown::HashSet;
 use std::fmt::Display;
 use yaml_rust2::parser::{Event, Parser};
 use yaml_rust2::scanner::{Marker, ScanError, TScalarStyle};
@@ -107,8 +108,13 @@ impl Node {
 /// A list or a map that is not at its end.
 enum Open {
     List(Vec<Node>),
-    /// The entries, and the key whose value comes next.
-    Map(Vec<(String, Node)>, Option<String>),
+    Map {
+        entries: Vec<(String, Node)>,
+        /// The keys of all of them.
+        known: HashSet<String>,
+        /// The key whose value comes next.
+        key: Option<String>,
+    },
 }
 
 fn fault(at: Marker, what: impl Display) -> Fault {
@@ -145,13 +151,16 @@ pub fn parse(text: &str) -> Result<Node, Fault> {
                 if open.len() == DEPTH_MAX {
                     return Err(fault(at, format_args!("nested deeper than {DEPTH_MAX} times")));
                 }
-                let is_list = matches!(event, Event::SequenceStart(..));
-                open.push((if is_list { Open::List(Vec::new()) } else { Open::Map(Vec::new(), None) }, at));
+                let opened = match event {
+                    Event::SequenceStart(..) => Open::List(Vec::new()),
+                    _ => Open::Map { entries: Vec::new(), known: HashSet::new(), key: None },
+                };
+                open.push((opened, at));
                 continue;
             }
             Event::SequenceEnd | Event::MappingEnd => match open.pop() {
                 Some((Open::List(items), begun)) => (Kind::List(items), begun),
-                Some((Open::Map(entries, _), begun)) => (Kind::Map(entries), begun),
+                Some((Open::Map { entries, .. }, begun)) => (Kind::Map(entries), begun),
                 None => return Err(fault(at, "an end without a beginning")),
             },
         };
@@ -163,19 +172,18 @@ pub fn parse(text: &str) -> Result<Node, Fault> {
         match open.last_mut() {
             None => root = Some(node),
             Some((Open::List(items), _)) => items.push(node),
-            Some((Open::Map(entries, key @ None), begun)) => {
+            Some((Open::Map { entries, known, key: key @ None }, begun)) => {
                 let Kind::Scalar(name) = node.kind else { return Err(fault(at, "a key must be a text")) };
                 if entries.is_empty() {
                     // The parser notices a map at its first colon.
                     *begun = at;
                 }
-                // Maps of this size are rare, and files are bounded.
-                if entries.len() < 1000 && entries.iter().any(|(known, _)| *known == name) {
+                if !known.insert(name.clone()) {
                     return Err(fault(at, format_args!("{name:?} is there twice")));
                 }
                 *key = Some(name);
             }
-            Some((Open::Map(entries, key), _)) => entries.extend(key.take().map(|key| (key, node))),
+            Some((Open::Map { entries, key, .. }, _)) => entries.extend(key.take().map(|key| (key, node))),
         }
     }
     root.ok_or(Fault { line: 1, column: 1, what: "the file is empty".to_owned() })

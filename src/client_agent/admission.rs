@@ -163,7 +163,7 @@ mod tests {
         let mut admission = admission(1, 0);
         admission.begin(1, None);
         assert!(admission.check(None).is_err());
-        admission.reload(&Limits::default());
+        admission.reload(&Limits { handshakes: 0, ..Limits::default() });
         admission.reload(&Limits { handshakes: 1, ..Limits::default() });
         assert_eq!(admission.check(None), Ok(()));
         admission.end(1);
