@@ -52,6 +52,8 @@ pub enum RoleTimer {
     StateServerSlice,
     /// The State Server has counted for long enough how often objects take another AI from their parents.
     StateServerAiChanges,
+    /// The acceptor is told what the links have had to do.
+    LinkTraffic,
     /// The next clients are ejected: the deadline of a drain is over.
     EjectDrained,
 }

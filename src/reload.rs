@@ -6,6 +6,7 @@
 
 use crate::config::{Changes, Config};
 use crate::transport::tls::{self, TlsError};
+use rustls::pki_types::ServerName;
 use serde::Serialize;
 use std::sync::Arc;
 
@@ -14,6 +15,10 @@ use std::sync::Arc;
 pub struct Reloadable {
     /// The certificates of the Client Agents, in the order of the configuration; `None` where TLS is off.
     pub client_tls: Vec<Option<Arc<rustls::ServerConfig>>>,
+    /// Of links that are accepted; `None` where they are plain.
+    pub link_tls: Option<Arc<rustls::ServerConfig>>,
+    /// Of the link upstream, with the name that its certificate must be for.
+    pub upstream_tls: Option<(Arc<rustls::ClientConfig>, ServerName<'static>)>,
 }
 
 /// Something that was loaded, and what is worth a line in the log about it.
@@ -37,7 +42,7 @@ pub struct Anew {
 pub struct Report {
     #[serde(flatten)]
     pub changes: Changes,
-    /// Client Agents whose certificates were loaded anew, for new connections.
+    /// Client Agents whose certificates were loaded anew, for new connections, and the Message Director if it has one.
     pub certificates: usize,
     pub warnings: Vec<String>,
 }
@@ -56,15 +61,25 @@ pub fn load(config: &Config) -> Result<Loaded, TlsError> {
             loaded.config
         }));
     }
-    Ok(Loaded { reloadable: Reloadable { client_tls }, warnings })
+    let mut reloadable = Reloadable { client_tls, ..Reloadable::default() };
+    if let Some(settings) = config.message_director.as_ref().and_then(|director| director.tls.as_ref()) {
+        let mut loaded = tls::server(&settings.files)?;
+        warnings.append(&mut loaded.warnings);
+        reloadable.link_tls = Some(loaded.config);
+        if let Some(name) = settings.upstream_name.as_ref().and_then(|name| ServerName::try_from(name.clone()).ok()) {
+            reloadable.upstream_tls = Some((tls::client(&settings.files)?.config, name));
+        }
+    }
+    Ok(Loaded { reloadable, warnings })
 }
 
 impl Anew {
     /// What there is to say about it.
     pub fn report(&self) -> Report {
+        let reloadable = &self.loaded.reloadable;
         Report {
             changes: self.changes.clone(),
-            certificates: self.loaded.reloadable.client_tls.iter().flatten().count(),
+            certificates: reloadable.client_tls.iter().chain([&reloadable.link_tls]).flatten().count(),
             warnings: self.loaded.warnings.clone(),
         }
     }

@@ -256,6 +256,12 @@ fn a_stalled_daemon_below_is_dropped_and_the_others_go_on() -> Result<(), Failur
         root.daemon.until_logged("the link is full")?;
         speaker.until_heard(&bystander, 70_001)?;
         root.daemon.until_logged("reason=\"write_timeout\"")?;
+        // It ended as it was, full. Numbers of connections are each executor's own.
+        let log = root.daemon.log();
+        let ended = log.lines().find(|line| line.contains("write_timeout")).expect("just seen");
+        let number = ended.split_whitespace().find(|word| word.starts_with("connection=")).expect("it is named");
+        let has_room = |line: &str| line.contains("room again") && line.split_whitespace().any(|word| word == number);
+        assert!(shards > 1 || !log.lines().any(has_room), "{log}");
         source.join().expect("no panic")?;
         all.join().expect("every note in order")?;
         signal(&leaf.daemon, Signal::CONT);

@@ -4,6 +4,8 @@
 #[path = "support/admin.rs"]
 mod admin;
 mod support;
+#[path = "support/tls.rs"]
+mod tls;
 
 use donet::wire::{Encoder, message_type as t};
 use donet_perf::contract::Names;
@@ -13,35 +15,14 @@ use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
+use tls::{Running, make_certificates, s_client};
 
 /// How long anything may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// CLIENT_HELLO_RESP with its length.
 const HELLO_RESP: [u8; 4] = [2, 0, 2, 0];
-
-fn openssl(folder: &Path, arguments: &[&str]) {
-    let output = Command::new("openssl").current_dir(folder).args(arguments).output().expect("openssl runs");
-    assert!(output.status.success(), "openssl {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-}
-
-/// `ca.crt`, and for each name `NAME.crt` and `NAME.key`, signed by it, for localhost.
-fn make_certificates(folder: &Path, names: &[&str]) {
-    let key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];
-    let ca = ["req", "-x509", "-days", "30", "-subj", "/CN=test authority", "-keyout", "ca.key", "-out", "ca.crt"];
-    openssl(folder, &[&ca[..], &key].concat());
-    fs::write(folder.join("extensions"), "subjectAltName=DNS:localhost,IP:127.0.0.1\nbasicConstraints=CA:FALSE\n")
-        .expect("written");
-    for name in names {
-        let [certificate, private, request, subject] =
-            [format!("{name}.crt"), format!("{name}.key"), format!("{name}.csr"), format!("/CN={name}")];
-        openssl(folder, &[&["req", "-subj", &subject, "-keyout", &private, "-out", &request][..], &key].concat());
-        let sign = ["x509", "-req", "-days", "30", "-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial"];
-        let files = ["-extfile", "extensions", "-in", &request, "-out", &certificate];
-        openssl(folder, &[&sign[..], &files].concat());
-    }
-}
 
 /// A daemon whose client agent has further keys and tables.
 fn start(shards: usize, keys: &str, tables: &str) -> Result<(Setup, Daemon), Failure> {
@@ -96,29 +77,6 @@ fn until(what: &str, mut is_so: impl FnMut() -> bool) {
 /// How many connections have ended, for whatever reason.
 fn ended(daemon: &Daemon) -> u64 {
     admin::figure(daemon, "donet_closed_total", "").unwrap_or_else(|failure| panic!("{failure}"))
-}
-
-/// Killed when it goes out of scope.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn s_client(folder: &Path, address: SocketAddr, arguments: &[&str]) -> Running {
-    let child = Command::new("openssl")
-        .current_dir(folder)
-        .args(["s_client", "-quiet", "-verify_return_error", "-CAfile", "ca.crt", "-verify_hostname", "localhost"])
-        .args(["-connect", &address.to_string()])
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn();
-    Running(child.expect("openssl runs"))
 }
 
 fn play_through(mut child: Running) {

@@ -59,6 +59,47 @@ fn links_are_spread_over_the_executors_by_how_many_each_has() -> Result<(), Fail
     Ok(())
 }
 
+/// The executor that serves the link from this address, by the daemon's log.
+fn executor_of(node: &Node, link: &Internal) -> Result<u32, Failure> {
+    let address = link.local_address().expect("it is open").to_string();
+    let log = node.daemon.log();
+    let opened = log.lines().filter(|line| line.contains("link opened")).find(|line| line.contains(&address));
+    let shard =
+        opened.and_then(|line| line.split_whitespace().find_map(|word| word.strip_prefix("shard=")?.parse().ok()));
+    shard.ok_or_else(|| Failure::new(format!("no executor of {address} in {log}")))
+}
+
+#[test]
+fn a_fat_link_keeps_its_executor_for_itself_while_others_idle() -> Result<(), Failure> {
+    let node = Node::start(4, DIRECTOR)?;
+    let hub = Hub::new(wait::PATIENCE)?;
+    let listener = Internal::connect(&hub, "the fat listener", node.director(), 70_000)?;
+    let speaker = Internal::connect(&hub, "the fat speaker", node.director(), 70_001)?;
+    speaker.until_heard(&listener, 70_000)?;
+    let busy = [executor_of(&node, &listener)?, executor_of(&node, &speaker)?];
+    assert_ne!(busy[0], busy[1], "they came one after the other");
+    // By number alone, no more than four in a row would come to the other two.
+    let (mut in_a_row, mut links, mut number) = (0, Vec::new(), 0);
+    wait::until("six links in a row to stay away from the busy executors", || {
+        // A megabyte from one to the other, between any two that come.
+        for _ in 0..256 {
+            number += 1;
+            speaker.publish(&[70_000], NOTE, &Payload::new().u32(number).bytes(&[7; 4096]));
+        }
+        listener.until("the last", |message| message.payload()[..4] == number.to_le_bytes())?;
+        let link = Internal::connect(&hub, "another", node.director(), 71_000 + links.len() as u64)?;
+        link.until_heard(&speaker, 70_001)?;
+        in_a_row = if busy.contains(&executor_of(&node, &link)?) { 0 } else { in_a_row + 1 };
+        links.push(link);
+        Ok(in_a_row == 6)
+    })?;
+    let served = links.iter().map(|link| executor_of(&node, link)).collect::<Result<Vec<u32>, Failure>>()?;
+    let idle: Vec<u32> = (0..4).filter(|shard| !busy.contains(shard)).collect();
+    let of = |shard: u32| served.iter().rev().take(6).filter(|&&served| served == shard).count();
+    assert_eq!(of(idle[0]), of(idle[1]), "among those it is the number that counts: {served:?}");
+    node.daemon.stop()
+}
+
 #[test]
 fn many_frames_cost_few_reads_and_one_send_a_turn() -> Result<(), Failure> {
     const FRAMES: u32 = 20_000;

@@ -64,8 +64,8 @@ pub struct ConnectionOptions {
 pub struct Dial {
     /// Microseconds to wait before the first attempt.
     pub delay_us: u64,
-    /// For so many microseconds an attempt that fails is followed by another, with growing pauses; then the connection
-    /// ends. `u64::MAX` = for ever.
+    /// For so many microseconds an attempt that fails is followed by another, 50 ms later; then the connection ends.
+    /// `u64::MAX` = for ever. Who is patient for long dials anew, with pauses of its own.
     pub patience_us: u64,
 }
 
@@ -115,9 +115,10 @@ pub enum Input<E, T> {
     Congested {
         connection: ConnectionId,
     },
-    /// A congested connection has room again.
+    /// A congested connection has room again, or is about to end.
     Relieved {
         connection: ConnectionId,
+        has_room: bool,
     },
     Timer(T),
     /// From a thread that is no executor: a database completion, a signal.
@@ -146,6 +147,9 @@ pub trait Shard: 'static {
     fn on_received(&mut self, connection: ConnectionId, bytes: &[u8], turn: &mut Turn<Self>) -> usize;
 
     fn on_input(&mut self, input: Input<Self::External, Self::Timer>, turn: &mut Turn<Self>);
+
+    /// Behind the last handler of a turn: what its handlers have gathered can still leave with it.
+    fn on_turn_end(&mut self, _turn: &mut Turn<Self>) {}
 }
 
 /// What a handler may do. Nothing of it happens before the turn ends; bytes leave when the turn is committed.

@@ -80,7 +80,7 @@ impl<S: Shard> Engine<S> {
     pub(crate) fn start(&mut self, now_us: u64) {
         self.turn.now_us = now_us;
         self.shard.on_start(&mut self.turn);
-        self.after_handler();
+        self.end_turn();
         let turn = self.port.emit(&mut self.turn.remote);
         self.held.extend(self.turn.effects.drain(..).map(|effect| (turn, effect)));
     }
@@ -236,6 +236,7 @@ impl<S: Shard> Engine<S> {
             counters.turns += 1;
             counters.handlers += handled as u64;
             counters.turns_cut_short += u64::from(!self.work.is_empty());
+            self.end_turn();
         }
         let turn = self.port.emit(&mut self.turn.remote);
         self.held.extend(self.turn.effects.drain(..).map(|effect| (turn, effect)));
@@ -316,7 +317,17 @@ impl<S: Shard> Engine<S> {
                 self.shard.on_input(input, &mut self.turn);
             }
         });
-        if catch_unwind(handler).is_err() {
+        let outcome = catch_unwind(handler);
+        self.after(outcome);
+    }
+
+    fn end_turn(&mut self) {
+        let outcome = catch_unwind(AssertUnwindSafe(|| self.shard.on_turn_end(&mut self.turn)));
+        self.after(outcome);
+    }
+
+    fn after(&mut self, outcome: std::thread::Result<()>) {
+        if outcome.is_err() {
             // The application contains the panics of its participants; this one had none.
             self.turn.counters.uncontained_panics += 1;
             tracing::error!(shard = self.turn.shard.0, "a handler panicked outside of any participant");
@@ -347,7 +358,7 @@ impl<S: Shard> Engine<S> {
         input: Input<S::External, S::Timer>,
     ) -> Option<Input<S::External, S::Timer>> {
         let (connection, cause) = match input {
-            Input::Connected { connection } | Input::Congested { connection } | Input::Relieved { connection } => {
+            Input::Connected { connection } | Input::Congested { connection } | Input::Relieved { connection, .. } => {
                 return receive.contains_key(&connection).then_some(input);
             }
             Input::Closed { connection, cause } => (connection, cause),

@@ -177,6 +177,7 @@ fn director(taken: &mut MessageDirector, read: &MessageDirector, changes: &mut C
         now link_budget_bytes,
         now link_stall_timeout = "link_stall_timeout_ms",
         now allow,
+        now tls,
     });
 }
 

@@ -59,7 +59,11 @@ pub(super) fn client_agent(mut table: Table<'_>, context: &mut Context<'_>) -> O
     let eject_linger = table.milliseconds("eject_linger_ms", 0, 1000);
     let channel_quarantine = table.milliseconds("channel_quarantine_ms", 0, 10_000);
     let flush_delay = Duration::from_micros(table.integer_or("flush_delay_us", 0..=1000, 0));
-    let tls = table.table("tls").map(|table| tls(table, context.folder));
+    let tls = table.table("tls").map(|mut table| {
+        let tls = tls(&mut table, context.folder);
+        table.finish();
+        tls
+    });
     let limits = limits(table.table("limits"));
     table.finish();
     Some(ClientAgent {
@@ -131,14 +135,13 @@ fn zones(table: &mut Table<'_>, key: &'static str) -> Vec<RangeInclusive<Zone>> 
 }
 
 /// Certificates of a listener or of a link: the files are looked at when the daemon starts.
-pub(super) fn tls(mut table: Table<'_>, folder: &Path) -> Option<Tls> {
+pub(super) fn tls(table: &mut Table<'_>, folder: &Path) -> Option<Tls> {
     let certificate = table.path("certificate", folder);
     let certificate = table.required("certificate", certificate, "\"server.crt\"");
     let key_file = table.path("key_file", folder);
     let key_file = table.required("key_file", key_file, "\"server.key\"");
     let chain_file = table.path("chain_file", folder).map(Spanned::into_inner);
     let cert_authority = table.path("cert_authority", folder).map(Spanned::into_inner);
-    table.finish();
     Some(Tls { certificate: certificate?.into_inner(), key_file: key_file?.into_inner(), chain_file, cert_authority })
 }
 

@@ -4,7 +4,7 @@
 
 use super::diagnostic::{Faults, position};
 use crate::wire::{Channel, Doid, RESERVED_MAX, is_reserved_channel, is_reserved_doid};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::ops::{Range, RangeInclusive};
 
 /// What a range of channels or doids is used for.
@@ -39,6 +39,8 @@ struct Listener {
 pub(super) struct Claims {
     claims: Vec<Claim>,
     listeners: Vec<Listener>,
+    /// The upstream Message Director, likewise.
+    upstreams: Vec<Listener>,
 }
 
 impl Claims {
@@ -48,6 +50,10 @@ impl Claims {
 
     pub fn listen(&mut self, address: SocketAddr, span: Range<usize>, table: &str) {
         self.listeners.push(Listener { address, span, table: table.to_owned() });
+    }
+
+    pub fn dial(&mut self, address: SocketAddr, span: Range<usize>, table: &str) {
+        self.upstreams.push(Listener { address, span, table: table.to_owned() });
     }
 
     /// Whether a table of this file claims the channel for this purpose.
@@ -83,6 +89,19 @@ impl Claims {
                     one.span.clone(),
                     format!("{} of {} is taken by {} (line {line})", one.address, one.table, other.table),
                     "expected a port of its own for every listener",
+                );
+            }
+        }
+        for Listener { address, span, table } in &self.upstreams {
+            if let Some(own) = self.listeners.iter().find(|own| reaches(*address, own.address, is_of_this_machine)) {
+                let (line, _) = position(text, own.span.start);
+                faults.push(
+                    span.clone(),
+                    format!(
+                        "`upstream` in {table}: {address} is this daemon's own `bind` of {} (line {line})",
+                        own.table
+                    ),
+                    "expected the `bind` of another daemon's message director; the root of the tree has no `upstream`",
                 );
             }
         }
@@ -131,6 +150,27 @@ fn collide(one: SocketAddr, other: SocketAddr) -> bool {
     one.port() != 0 && one.port() == other.port() && same_host
 }
 
+/// Whether who dials `address` on this machine comes to the listener at `bind`.
+fn reaches(address: SocketAddr, bind: SocketAddr, is_of_this_machine: impl Fn(IpAddr) -> bool) -> bool {
+    // Linux takes the address of every interface for that of this machine.
+    let dialled = match address.ip().to_canonical() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::from(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::from(Ipv6Addr::LOCALHOST),
+        ip => ip,
+    };
+    let same_host = match bind.ip().to_canonical() {
+        bound if bound == dialled => true,
+        bound if bound.is_unspecified() => (bound.is_ipv6() || dialled.is_ipv4()) && is_of_this_machine(dialled),
+        _ => false,
+    };
+    bind.port() != 0 && bind.port() == address.port() && same_host
+}
+
+/// Whether an address is one of this machine's: only such a one can be bound.
+fn is_of_this_machine(ip: IpAddr) -> bool {
+    UdpSocket::bind((ip, 0)).is_ok()
+}
+
 /// Why a channel cannot be configured, if it cannot.
 pub(super) fn reserved_channel(channel: Channel) -> Option<String> {
     is_reserved_channel(channel).then(|| format!("channel {channel} is reserved"))
@@ -176,6 +216,35 @@ mod tests {
         assert!(!collides("127.0.0.1:1", "127.0.0.1:2"));
         assert!(!collides("0.0.0.0:1", "[::1]:1"));
         assert!(!collides("127.0.0.1:0", "127.0.0.1:0"));
+    }
+
+    #[test]
+    fn a_daemon_reaches_itself_by_every_name_of_its_machine() {
+        let own = |ip: IpAddr| ip.is_loopback() || ip == IpAddr::from([10, 0, 0, 5]);
+        let reaches = |address: &str, bind: &str| reaches(address.parse().unwrap(), bind.parse().unwrap(), own);
+        for (address, bind) in [
+            ("127.0.0.1:1", "127.0.0.1:1"),
+            ("0.0.0.0:1", "127.0.0.1:1"),
+            ("[::]:1", "[::1]:1"),
+            ("127.0.0.9:1", "0.0.0.0:1"),
+            ("10.0.0.5:1", "0.0.0.0:1"),
+            ("10.0.0.5:1", "[::]:1"),
+            ("[::ffff:10.0.0.5]:1", "10.0.0.5:1"),
+        ] {
+            assert!(reaches(address, bind), "{address} {bind}");
+        }
+        for (address, bind) in [
+            ("127.0.0.1:1", "127.0.0.1:2"),
+            ("127.0.0.2:1", "127.0.0.1:1"),
+            ("10.0.0.6:1", "0.0.0.0:1"),
+            ("[::1]:1", "0.0.0.0:1"),
+            ("127.0.0.1:1", "127.0.0.1:0"),
+        ] {
+            assert!(!reaches(address, bind), "{address} {bind}");
+        }
+        assert!(is_of_this_machine(IpAddr::from(Ipv4Addr::LOCALHOST)));
+        // An address for documentation, which nobody has.
+        assert!(!is_of_this_machine(IpAddr::from([192, 0, 2, 77])));
     }
 
     #[test]

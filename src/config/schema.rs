@@ -100,6 +100,20 @@ pub struct MessageDirector {
     pub link_stall_timeout: Duration,
     /// CIDR blocks that may connect; empty = all.
     pub allow: Vec<Cidr>,
+    pub tls: Option<LinkTls>,
+}
+
+/// TLS of links: those that are accepted, and the one upstream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkTls {
+    pub files: Tls,
+    /// The name, or the address, that the certificate of the upstream Message Director must be for; there is one
+    /// wherever there is an upstream.
+    pub upstream_name: Option<String>,
+    /// CIDR blocks whose processes speak plain TCP.
+    pub plain_from: Vec<Cidr>,
+    /// From the connection on.
+    pub handshake_timeout: Duration,
 }
 
 /// A block of addresses: those that share the first `prefix_bits` bits with `address`.

@@ -8,6 +8,7 @@ use super::values::{parse_cidr, parse_period};
 use super::*;
 use crate::database_server::Renames;
 use crate::wire::{Channel, Doid};
+use rustls::pki_types::ServerName;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use toml::Spanned;
@@ -47,15 +48,15 @@ pub(super) fn message_director(mut table: Table<'_>, context: &mut Context<'_>) 
         }
     }
     let upstream = table.address("upstream", MESSAGE_DIRECTOR_PORT, Use::Send);
-    if let Some(upstream) = upstream.as_ref().filter(|upstream| bind.contains(upstream.get_ref())) {
-        let message = format!("`upstream` in {}: {} is this daemon's own `bind`", table.name, upstream.get_ref());
-        table.faults.push(upstream.span(), message, "expected the `bind` of another daemon's message director");
+    if let Some(upstream) = &upstream {
+        context.claims.dial(*upstream.get_ref(), upstream.span(), &table.name);
     }
     let upstream_reconnect = table.boolean("upstream_reconnect", false);
     let link_budget_bytes = table.integer_or("link_budget_bytes", LINK_FRAME_BYTES_MAX..=BUDGET_BYTES_MAX, 64 << 20);
     let link_stall_timeout = table.milliseconds("link_stall_timeout_ms", 1, 90_000);
     let allow = table.parsed_list("allow", "\"address\" or \"address/prefix bits\"", parse_cidr);
-    table.unavailable_table("tls", "TLS between daemons");
+    let host = table.host_of("upstream", MESSAGE_DIRECTOR_PORT);
+    let tls = table.table("tls").map(|table| link_tls(table, host, context));
     table.finish();
     Some(MessageDirector {
         bind,
@@ -64,7 +65,51 @@ pub(super) fn message_director(mut table: Table<'_>, context: &mut Context<'_>) 
         link_budget_bytes: link_budget_bytes as usize,
         link_stall_timeout,
         allow,
+        tls: tls.map_or(Some(None), |tls| tls.map(Some))?,
     })
+}
+
+/// `upstream` is the host that names the upstream Message Director, if there is one.
+fn link_tls(mut table: Table<'_>, upstream: Option<String>, context: &mut Context<'_>) -> Option<LinkTls> {
+    const NAME_EXPECTED: &str = "a DNS name or an address, without a port";
+    let is_name = |name: &str| match ServerName::try_from(name) {
+        Ok(_) => Ok(name.to_owned()),
+        Err(_) => Err(format!("`{name}` is neither a DNS name nor an address")),
+    };
+    let files = super::client_agent::tls(&mut table, context.folder);
+    let named = table.text("upstream_name").map(|name| name.span());
+    let name = table.parsed("upstream_name", NAME_EXPECTED, is_name);
+    let plain_from = table.parsed_list("plain_from", "\"address\" or \"address/prefix bits\"", parse_cidr);
+    let handshake_timeout = table.milliseconds("handshake_timeout_ms", 1, 10_000);
+    table.finish();
+    let refuse = |wrong: String, expected: &str| table.faults.push(table.span.clone(), wrong, expected);
+    let files = files?;
+    let authority = files.cert_authority.as_ref();
+    let upstream_name = match upstream {
+        Some(_) if authority.is_none() => {
+            let wrong = format!("`cert_authority` is missing in {}, where there is an `upstream`", table.name);
+            refuse(wrong, "expected `cert_authority = \"ca.pem\"`: who must have signed the upstream's certificate");
+            return None;
+        }
+        Some(host) => match name.map_or_else(|| is_name(&host), Ok) {
+            Ok(name) => Some(name),
+            Err(wrong) => {
+                refuse(format!("`upstream`: {wrong}"), "expected `upstream_name`: what its certificate is for");
+                return None;
+            }
+        },
+        None if let Some(span) = named => {
+            let wrong = format!("`upstream_name` in {}: there is no `upstream`", table.name);
+            table.faults.push(span, wrong, "leave it out");
+            return None;
+        }
+        None => None,
+    };
+    if authority.is_none() {
+        let what = "links are encrypted, but whoever connects is let in: there is no `cert_authority`";
+        context.warnings.push(format!("{}: {what}", table.name));
+    }
+    Some(LinkTls { files, upstream_name, plain_from, handshake_timeout })
 }
 
 pub(super) fn state_server(mut table: Table<'_>, context: &mut Context<'_>) -> Option<StateServer> {

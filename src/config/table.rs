@@ -255,6 +255,12 @@ impl<'t> Table<'t> {
         }
     }
 
+    /// The host that an address names, as it is written; what is wrong with it is reported by [`Table::address`].
+    pub fn host_of(&self, key: &str, default_port: u16) -> Option<String> {
+        let (_, value) = self.entries.iter().find(|(name, _)| name.get_ref() == key)?;
+        parse_address(value.get_ref().as_str()?, default_port).ok().map(|(host, _)| host)
+    }
+
     /// A path; relative ones start at `folder`.
     pub fn path(&mut self, key: &'static str, folder: &Path) -> Option<Spanned<PathBuf>> {
         let text = self.text(key)?;

@@ -518,20 +518,46 @@ fn what_roles_cannot_share() {
 }
 
 #[test]
-fn what_later_versions_bring_is_refused_and_its_defaults_are_not() {
-    let director = |line: &str| format!("[services.message_director]\n{line}\n");
-    let refusals = [(
-        director("[services.message_director.tls]\nkey_file = \"x\""),
-        "2:1: not available in this version: [services.message_director.tls]",
-    )];
-    for (text, fault) in &refusals {
-        let faults = refused(text);
-        assert_eq!(faults.len(), 1, "{faults:?}");
+fn tls_of_links_has_what_both_ends_need() {
+    let director = |lines: &str, tls: &str| {
+        format!("[services.message_director]\n{lines}\n[services.message_director.tls]\n{tls}\n")
+    };
+    const PAIR: &str = "certificate = \"a.crt\"\nkey_file = \"a.key\"";
+    let tls = |lines: &str, tls: &str| accepted(&director(lines, tls)).message_director.unwrap().tls.unwrap();
+    let open = accepted(&director("bind = \"127.0.0.1\"", PAIR));
+    assert!(open.warnings[0].contains("there is no `cert_authority`"), "{:?}", open.warnings);
+    let mutual = format!("{PAIR}\ncert_authority = \"ca.pem\"");
+    let listening = tls("bind = \"127.0.0.1\"", &mutual);
+    assert_eq!((listening.upstream_name, listening.plain_from.len()), (None, 0));
+    assert_eq!(listening.handshake_timeout, std::time::Duration::from_secs(10));
+    for (lines, name) in [
+        ("upstream = \"127.0.0.1:5\"", "127.0.0.1"),
+        ("upstream = \"localhost\"", "localhost"),
+        ("upstream = \"[::1]:5\"", "::1"),
+    ] {
+        assert_eq!(tls(lines, &mutual).upstream_name.as_deref(), Some(name));
+        let named = format!("{mutual}\nupstream_name = \"world.example\"");
+        assert_eq!(tls(lines, &named).upstream_name.as_deref(), Some("world.example"));
+    }
+    let upstream = "upstream = \"127.0.0.1:5\"";
+    for (lines, keys, fault) in [
+        (upstream, PAIR, "3:1: `cert_authority` is missing in [services.message_director.tls], where there is an"),
+        (upstream, "certificate = \"a.crt\"", "3:1: `key_file` is missing in [services.message_director.tls]"),
+        (
+            upstream,
+            &format!("{mutual}\nupstream_name = \"a b\""),
+            "7:17: `upstream_name` in [services.message_director",
+        ),
+        (
+            "",
+            &format!("{mutual}\nupstream_name = \"a\""),
+            "7:17: `upstream_name` in [services.message_director.tls]: there",
+        ),
+        ("", &format!("{mutual}\nplain_from = [\"x\"]"), "7:15: `plain_from` in [services.message_director.tls]"),
+    ] {
+        let faults = refused(&director(lines, keys));
         assert!(faults[0].0.starts_with(fault), "{faults:?}");
     }
-    accepted(&format!(
-        "{STATE_SERVER}[services.message_director]\nupstream_reconnect = false\n[services.message_director.tls]\n"
-    ));
 }
 
 #[test]
@@ -652,6 +678,18 @@ fn an_upstream_is_another_daemon() {
         faults[0].0.starts_with("3:12: `upstream` in [services.message_director]: 127.0.0.1:7199 is this"),
         "{faults:?}"
     );
+    for (bind, upstream) in [
+        ("0.0.0.0:5", "127.0.0.1:5"),
+        ("0.0.0.0", "0.0.0.0"),
+        ("127.0.0.1", "0.0.0.0:7199"),
+        ("[::]:5", "127.0.0.1:5"),
+        ("localhost", "localhost"),
+    ] {
+        let faults = refused(&director(&format!("bind = \"{bind}\"\nupstream = \"{upstream}\"")));
+        assert!(faults[0].0.contains("this daemon's own `bind` of [services.message_director] (line 2)"), "{faults:?}");
+    }
+    let to_clients = format!("{}{}", director("upstream = \"127.0.0.1:7198\""), client_agent(""));
+    assert!(refused(&to_clients)[0].0.contains("own `bind` of [services.client_agent]"));
     let faults = refused(&director("upstream = \"127.0.0.1:0\""));
     assert!(faults[0].0.starts_with("2:12"), "{faults:?}");
 }

@@ -196,9 +196,4 @@ impl Daemon {
             self.tell_upstream(UpstreamNews::PostRemovesCleared { participant, key }, turn);
         }
     }
-
-    /// Whether a connection is one of this executor's links.
-    pub(super) fn is_link(&self, connection: donet_shards::ConnectionId) -> bool {
-        self.owners.get(&connection) == Some(&Owner::Link)
-    }
 }

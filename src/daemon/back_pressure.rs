@@ -117,8 +117,8 @@ impl Daemon {
 
     pub(super) fn resume_source(&mut self, connection: ConnectionId, turn: &mut Turn<Self>) {
         if self.back_pressure.resume(connection, &mut self.outbox) {
-            turn.resume(connection);
             self.client_agents.on_reading(connection, true, &mut self.outbox);
+            self.read_on(connection, turn);
         }
     }
 }

@@ -18,12 +18,7 @@ impl Daemon {
         for receiver in receivers.iter() {
             self.outbox.metrics.datagrams_delivered += 1;
             match receiver {
-                Participant::Link { connection, .. } if self.is_link(connection) => {
-                    let frame = datagram.frame().clone();
-                    self.outbox.metrics.link_bytes_sent += frame.len() as u64;
-                    turn.write(connection, frame);
-                    self.blame(connection, source, turn);
-                }
+                Participant::Link { connection, .. } => self.write_link(connection, datagram.frame(), source, turn),
                 Participant::Session(session) => self.sessions.push(session),
                 // Objects and control roles are found by placement, never by subscription.
                 _ => {}

@@ -1,47 +1,74 @@
 //! The links of one executor: accepting them, reading them, ending them.
 
 use super::back_pressure::UNDER_WAY_BYTES;
+use super::link_load::LinkLoads;
 use super::upstream::UPSTREAM_HOME;
-use super::{Daemon, Message, Owner};
+use super::{Daemon, Message, Owner, Source};
 use crate::config;
 use crate::message_director::{Link, LinkOutcome, UpstreamNews, allows};
 use crate::outbox::Participant;
 use crate::reason::Reason;
+use crate::reload::Reloadable;
+use crate::transport::TlsSide;
 use crate::wire::{Datagram, message_type as t, message_type_of, next_frame};
-use donet_shards::{Close, CloseCause, ConnectionId, ConnectionOptions, ShardId, Socket, Turn};
+use bytes::Bytes;
+use donet_shards::{Close, CloseCause, ConnectionId, ConnectionOptions, Socket, Turn};
 use hashbrown::HashMap;
+use std::net::{IpAddr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
-/// The links of one executor; on the acceptor also how many each executor has.
+/// The links of one executor; on the acceptor also what each executor has to do for its own.
 #[derive(Debug)]
 pub(super) struct Links {
     options: ConnectionOptions,
     allow: Vec<config::Cidr>,
+    /// With the peers that speak plain TCP all the same.
+    tls: Option<(Arc<rustls::ServerConfig>, Vec<config::Cidr>)>,
+    handshake_timeout_us: u64,
     pub(super) open: HashMap<ConnectionId, Link>,
-    /// By executor. Links are few and fat: the next goes where the fewest are, not where the kernel's hash says.
-    served: Vec<usize>,
+    /// On the acceptor: where the next one is served.
+    pub(super) loads: LinkLoads,
 }
 
 impl Links {
-    pub(super) fn new(settings: Option<&config::MessageDirector>, shards: usize) -> Self {
-        Self {
-            options: options_of(settings),
-            allow: allow_of(settings),
+    pub(super) fn new(settings: Option<&config::MessageDirector>, reloadable: &Reloadable, shards: usize) -> Self {
+        let mut this = Self {
+            options: ConnectionOptions::default(),
+            allow: Vec::new(),
+            tls: None,
+            handshake_timeout_us: 0,
             open: HashMap::new(),
-            served: {
-                let mut served = vec![0; shards];
-                // The upstream link is one too, the fattest.
-                served[UPSTREAM_HOME.index()] +=
-                    usize::from(settings.is_some_and(|settings| settings.upstream.is_some()));
-                served
-            },
+            loads: LinkLoads::new(shards),
+        };
+        if settings.is_some_and(|settings| settings.upstream.is_some()) {
+            this.loads.add(UPSTREAM_HOME);
+        }
+        this.reload(settings, reloadable);
+        this
+    }
+
+    /// New links get these limits and certificates, and pass this list; those there are keep theirs.
+    pub(super) fn reload(&mut self, settings: Option<&config::MessageDirector>, reloadable: &Reloadable) {
+        let Some(settings) = settings else { return };
+        self.options = options_of(settings);
+        self.allow = settings.allow.clone();
+        let tls = settings.tls.as_ref();
+        self.tls = reloadable.link_tls.clone().zip(tls.map(|tls| tls.plain_from.clone()));
+        if let Some(tls) = tls {
+            self.handshake_timeout_us = tls.handshake_timeout.as_micros() as u64;
         }
     }
 
-    /// New links get these limits and pass this list; those there are keep theirs.
-    pub(super) fn reload(&mut self, settings: Option<&config::MessageDirector>) {
-        self.options = options_of(settings);
-        self.allow = allow_of(settings);
+    /// What goes around the bytes of a link from this address.
+    fn tls_for(&self, peer: IpAddr) -> Option<TlsSide> {
+        let (config, plain_from) = self.tls.as_ref()?;
+        let is_plain = !plain_from.is_empty() && allows(plain_from, peer);
+        (!is_plain).then(|| TlsSide::Server(config.clone()))
+    }
+
+    pub(super) fn handshake_timeout_us(&self) -> u64 {
+        self.handshake_timeout_us
     }
 
     /// The links that this executor serves.
@@ -53,30 +80,15 @@ impl Links {
     pub(super) fn options(&self) -> ConnectionOptions {
         self.options
     }
-
-    fn claim_least_loaded(&mut self) -> ShardId {
-        let (index, count) =
-            self.served.iter_mut().enumerate().min_by_key(|(_, count)| **count).expect("there is an executor");
-        *count += 1;
-        ShardId(index as u16)
-    }
-
-    pub(super) fn released(&mut self, shard: ShardId) {
-        self.served[shard.index()] -= 1;
-    }
 }
 
-fn options_of(settings: Option<&config::MessageDirector>) -> ConnectionOptions {
-    settings.map_or_else(ConnectionOptions::default, |settings| ConnectionOptions {
+fn options_of(settings: &config::MessageDirector) -> ConnectionOptions {
+    ConnectionOptions {
         high_water_bytes: settings.link_budget_bytes,
         write_budget_bytes: 2 * settings.link_budget_bytes + UNDER_WAY_BYTES,
         write_timeout_us: settings.link_stall_timeout.as_micros() as u64,
         gather_us: 0,
-    })
-}
-
-fn allow_of(settings: Option<&config::MessageDirector>) -> Vec<config::Cidr> {
-    settings.map(|settings| settings.allow.clone()).unwrap_or_default()
+    }
 }
 
 /// The reason for an end that the application did not cause.
@@ -86,6 +98,18 @@ pub(super) fn reason_of(cause: &CloseCause) -> Reason {
         CloseCause::Error(_) => Reason::SocketError,
         CloseCause::WriteBudget => Reason::WriteBudget,
         CloseCause::WriteTimeout => Reason::WriteTimeout,
+    }
+}
+
+/// [`reason_of`] in words, of a link.
+pub(super) fn what_of(cause: &CloseCause) -> String {
+    match cause {
+        CloseCause::EndOfFile => "it has closed the link".to_owned(),
+        CloseCause::Error(text) => text.clone(),
+        CloseCause::WriteBudget => "it does not read what it is sent (write_budget)".to_owned(),
+        CloseCause::WriteTimeout => {
+            "it has not read what it is sent for link_stall_timeout_ms (write_timeout)".to_owned()
+        }
     }
 }
 
@@ -104,7 +128,7 @@ impl Daemon {
         if let Some(link) = self.links.open.get_mut(&connection) {
             link.barriers -= 1;
             if link.barriers == 0 {
-                turn.resume(connection);
+                self.read_on(connection, turn);
             }
         }
     }
@@ -120,17 +144,46 @@ impl Daemon {
             self.outbox.metrics.count_closed(Reason::NotAllowed);
             return;
         }
-        let shard = self.links.claim_least_loaded();
+        let shard = self.links.loads.claim(turn.now_us());
         turn.send(shard, Message::AdoptLink(socket));
     }
 
     pub(super) fn adopt_link(&mut self, socket: Socket, turn: &mut Turn<Self>) {
-        let peer = socket.peer.to_string();
+        let peer = socket.peer;
+        if let Some(tls) = self.links.tls_for(peer.ip()) {
+            self.adopt_tls_link(socket, tls, turn);
+            return;
+        }
         let connection = turn.attach(socket, self.links.options);
-        tracing::info!(connection = connection.0, peer, "link opened");
+        self.open_link(connection, peer, Owner::Link);
+    }
+
+    /// A link stands.
+    pub(super) fn open_link(&mut self, connection: ConnectionId, peer: SocketAddr, owner: Owner) {
+        let peer = peer.to_string();
+        let shard = self.outbox.shard.0;
+        tracing::info!(shard, connection = connection.0, peer, tls = owner == Owner::TlsLink, "link opened");
         self.links.open.insert(connection, Link { peer, ..Link::default() });
-        self.owners.insert(connection, Owner::Link);
+        self.owners.insert(connection, owner);
         self.outbox.metrics.links_open += 1;
+    }
+
+    /// Writes frames that `source` has caused to a link; not to one that is ending.
+    pub(super) fn write_link(
+        &mut self,
+        connection: ConnectionId,
+        frames: &Bytes,
+        source: Option<Source>,
+        turn: &mut Turn<Self>,
+    ) {
+        match self.owners.get(&connection) {
+            Some(Owner::Link) => turn.write(connection, frames.clone()),
+            Some(Owner::TlsLink) => self.write_tls(connection, frames, turn),
+            _ => return,
+        }
+        self.outbox.metrics.link_bytes_sent += frames.len() as u64;
+        self.link_traffic.count(frames.len());
+        self.blame(connection, source, turn);
     }
 
     fn participant(connection: ConnectionId, turn: &Turn<Self>) -> Participant {
@@ -147,6 +200,7 @@ impl Daemon {
         let read = AssertUnwindSafe(|| self.read_link(connection, bytes, turn));
         if let Ok(used) = catch_unwind(read) {
             self.outbox.metrics.link_bytes_received += used as u64;
+            self.link_traffic.count(used);
             return used;
         }
         self.outbox.metrics.panics += 1;
@@ -222,6 +276,9 @@ impl Daemon {
         let subscriptions = &mut self.router.subscriptions;
         match outcome {
             LinkOutcome::Publish(datagram) => self.publish_from_link(connection, participant, datagram, turn),
+            LinkOutcome::AddChannel(channel) if self.shared.circle_channel == Some(channel) => {
+                self.on_circle(connection, turn);
+            }
             LinkOutcome::AddChannel(channel) => {
                 self.outbox.metrics.subscriptions_requested += 1;
                 let changes = subscriptions.subscribe(participant, channel, &self.router.homes);
@@ -287,6 +344,7 @@ impl Daemon {
     pub(super) fn end_link(&mut self, connection: ConnectionId, reason: Reason, turn: &mut Turn<Self>) {
         let Some(link) = self.links.open.remove(&connection) else { return };
         let participant = Self::participant(connection, turn);
+        self.tls_links.forget(connection);
         self.relieve(connection, turn);
         if matches!(reason, Reason::WriteBudget | Reason::WriteTimeout) {
             tracing::warn!(connection = connection.0, peer = link.peer, "the link does not read what it is sent");

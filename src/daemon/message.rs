@@ -58,6 +58,10 @@ pub enum Message {
     AdoptLink(Socket),
     /// A link that the sender served has ended.
     LinkEnded,
+    /// To the acceptor: bytes of the sender's links since it last said so.
+    LinkTraffic {
+        bytes: u64,
+    },
     /// Serve this client.
     AdoptClient {
         agent: u8,

@@ -8,6 +8,8 @@ mod back_pressure;
 mod deliver;
 mod drain;
 mod inspection;
+mod link_load;
+mod link_tls;
 mod links;
 mod message;
 mod runs;
@@ -31,12 +33,14 @@ use back_pressure::BackPressure;
 use donet_dc::{Contract, TextPolicy};
 use donet_shards::{CloseCause, ConnectionId, Input, ListenerId, Shard, ShardId, Socket, Turn};
 use hashbrown::HashMap;
+use link_load::LinkTraffic;
+use link_tls::TlsLinks;
 use links::Links;
 use std::sync::Arc;
 use transports::{Then, Transports};
 use upstream::{UPSTREAM_HOME, Upstream};
 
-/// The listener of the Message Director; its accepted links are handed to the executor that has the fewest.
+/// The listener of the Message Director; its accepted links are handed to the executor whose links have the least to do.
 pub const LINK_LISTENER: ListenerId = ListenerId(0);
 /// The executor that accepts links.
 pub const LINK_ACCEPTOR: ShardId = ShardId(0);
@@ -62,13 +66,19 @@ pub struct Shared {
     pub databases: Vec<EngineHandle>,
     pub reloadable: Reloadable,
     pub fan_outs: FanOutLimits,
+    /// A channel that nobody else in the tree subscribes to. The daemon does so upstream, where it has one: if a link asks
+    /// for it, the upstreams form a circle. `None` = circles are not looked for.
+    pub circle_channel: Option<Channel>,
 }
 
 /// What a connection of this executor belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Owner {
     Link,
+    /// A link through TLS, up or not.
+    TlsLink,
     Upstream,
+    TlsUpstream,
     Client,
     /// A client with layers around its bytes.
     Wrapped,
@@ -84,6 +94,8 @@ pub struct Daemon {
     post_removes: PostRemoves,
     owners: HashMap<ConnectionId, Owner>,
     links: Links,
+    tls_links: TlsLinks,
+    link_traffic: LinkTraffic,
     transports: Transports,
     has_upstream: bool,
     is_ending: bool,
@@ -112,7 +124,7 @@ impl Daemon {
         let stored = config.database_state_servers.iter().enumerate();
         let director = config.message_director.as_ref();
         let has_upstream = director.is_some_and(|director| director.upstream.is_some());
-        let links = Links::new(director, shards);
+        let links = Links::new(director, &shared.reloadable, shards);
         let mut outbox = Outbox::new(shard, shards);
         outbox.has_upstream = has_upstream;
         Self {
@@ -121,7 +133,7 @@ impl Daemon {
             drain: drain::Drain::default(),
             upstream: director
                 .filter(|_| shard == UPSTREAM_HOME)
-                .and_then(|director| Upstream::new(director, links.options())),
+                .and_then(|director| Upstream::new(director, links.options(), &shared.reloadable)),
             back_pressure: BackPressure::default(),
             source: None,
             router: Router::new(shard, shards, homes, has_upstream),
@@ -131,6 +143,8 @@ impl Daemon {
             owners: HashMap::new(),
             transports: Transports::new(&config.client_agents, &shared.reloadable),
             links,
+            tls_links: TlsLinks::default(),
+            link_traffic: LinkTraffic::default(),
             client_agents: ClientAgents::new(
                 &config.client_agents,
                 &config.uberdogs,
@@ -187,8 +201,9 @@ impl Daemon {
             Some(Owner::Link) => self.end_link(connection, links::reason_of(&cause), turn),
             Some(Owner::Upstream) => {
                 self.relieve(connection, turn);
-                self.on_upstream_lost(connection, &cause, turn);
+                self.on_upstream_lost(connection, links::reason_of(&cause), &links::what_of(&cause), turn);
             }
+            Some(Owner::TlsLink | Owner::TlsUpstream) => self.tls_link_closed(connection, &cause, turn),
             Some(Owner::Client) => {
                 self.client_agents.on_closed(connection, cause, &mut self.outbox);
                 self.carry_out(turn);
@@ -213,6 +228,7 @@ impl Daemon {
         match timer {
             RoleTimer::StateServerSlice => self.slice_is_due(turn),
             RoleTimer::StateServerAiChanges => self.state_server.on_ai_period(&mut self.outbox),
+            RoleTimer::LinkTraffic => self.report_link_traffic(turn),
             RoleTimer::EjectDrained => self.eject_drained(turn),
             RoleTimer::Handshake(connection) => self.handshake_timeout(connection, turn),
             RoleTimer::Client(timer) => self.client_agents.on_timer(timer, &mut self.outbox),
@@ -250,7 +266,7 @@ impl Daemon {
                 self.router.subscriptions.release(participant);
                 turn.send(shard, Message::BarrierPassed { connection });
             }
-            Participant::Link { connection, .. } => turn.resume(connection),
+            Participant::Link { connection, .. } => self.read_on(connection, turn),
             Participant::Session(session) => {
                 self.client_agents.on_subscribed(session, token, &mut self.outbox);
                 self.carry_out(turn);
@@ -261,9 +277,9 @@ impl Daemon {
 
     /// Goes on with another configuration: what in it differs can change while the daemon runs.
     fn take_over(&mut self, config: Arc<Config>, reloadable: &Reloadable, turn: &mut Turn<Self>) {
-        self.links.reload(config.message_director.as_ref());
+        self.links.reload(config.message_director.as_ref(), reloadable);
         if let Some(upstream) = &mut self.upstream {
-            upstream.reload(self.links.options());
+            upstream.reload(self.links.options(), reloadable);
         }
         self.transports.reload(&config.client_agents, reloadable);
         self.client_agents.reload(&config.client_agents, &mut self.outbox);
@@ -359,7 +375,8 @@ impl Shard for Daemon {
             }
             Message::BarrierPassed { connection } => self.pass_barrier(connection, turn),
             Message::AdoptLink(socket) => self.adopt_link(socket, turn),
-            Message::LinkEnded => self.links.released(from),
+            Message::LinkEnded => self.links.loads.release(from),
+            Message::LinkTraffic { bytes } => self.links.loads.report(from, bytes, turn.now_us()),
             Message::AdoptClient { agent, channel, socket } => self.adopt_client(agent, channel, socket, turn),
         }
     }
@@ -380,6 +397,7 @@ impl Shard for Daemon {
                 used
             }
             Some(Owner::Wrapped) => self.receive_wrapped(connection, bytes, turn),
+            Some(Owner::TlsLink | Owner::TlsUpstream) => self.receive_tls(connection, bytes, turn),
             None => bytes.len(),
         }
     }
@@ -391,8 +409,10 @@ impl Shard for Daemon {
             Input::Accepted { listener, socket } => self.on_accepted(listener, socket, turn),
             Input::Connected { connection } => self.on_upstream_connected(connection, turn),
             Input::Congested { connection } => self.on_congested(connection, turn),
-            Input::Relieved { connection } => {
-                tracing::info!(connection = connection.0, "the link has room again");
+            Input::Relieved { connection, has_room } => {
+                if has_room {
+                    tracing::info!(connection = connection.0, "the link has room again");
+                }
                 self.relieve(connection, turn);
             }
             Input::Closed { connection, cause } => self.on_closed(connection, cause, turn),
@@ -403,5 +423,10 @@ impl Shard for Daemon {
             Input::Timer(timer) => self.on_timer(timer, turn),
             Input::External(external) => self.on_external(external, turn),
         }
+    }
+
+    fn on_turn_end(&mut self, turn: &mut Turn<Self>) {
+        self.tls_links.seal(turn);
+        self.note_link_traffic(turn);
     }
 }

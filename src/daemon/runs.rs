@@ -44,12 +44,8 @@ impl Daemon {
             self.forward_frames_upstream(from, run.frames(), datagrams, source, turn);
             for receiver in receivers.iter() {
                 self.outbox.metrics.datagrams_delivered += datagrams;
-                if let Participant::Link { connection, .. } = receiver
-                    && self.is_link(connection)
-                {
-                    self.outbox.metrics.link_bytes_sent += run.frames().len() as u64;
-                    turn.write(connection, run.frames().clone());
-                    self.blame(connection, source, turn);
+                if let Participant::Link { connection, .. } = receiver {
+                    self.write_link(connection, run.frames(), source, turn);
                 }
             }
         }

@@ -154,7 +154,7 @@ impl Transports {
 }
 
 impl TransportError {
-    fn reason(&self) -> Reason {
+    pub(super) fn reason(&self) -> Reason {
         match self {
             TransportError::Closed => Reason::PeerClosed,
             TransportError::Proxy(_) => Reason::ProxyHeader,
@@ -322,6 +322,9 @@ impl Daemon {
 
     /// The time for the layers is over, unless they are up.
     pub(super) fn handshake_timeout(&mut self, connection: ConnectionId, turn: &mut Turn<Self>) {
+        if self.tls_link_timeout(connection, turn) {
+            return;
+        }
         let opening = self.transports.open.get(&connection).and_then(|wrapped| wrapped.opening.as_ref());
         match opening.map(|opening| opening.deadline_us) {
             Some(deadline_us) if deadline_us > turn.now_us() => {

@@ -10,9 +10,11 @@ use crate::config;
 use crate::message_director::{Link, Reached, UpstreamNews, UpstreamTable};
 use crate::outbox::Participant;
 use crate::reason::Reason;
+use crate::reload::Reloadable;
+use crate::transport::TlsSide;
 use crate::wire::{CONTROL, Channel, Datagram};
 use bytes::Bytes;
-use donet_shards::{CloseCause, ConnectionId, ConnectionOptions, Dial, ShardId, Turn};
+use donet_shards::{ConnectionId, ConnectionOptions, Dial, ShardId, Turn};
 use std::net::SocketAddr;
 
 /// The executor that owns the upstream link.
@@ -22,7 +24,7 @@ pub(super) const UPSTREAM: Participant = Participant::Link { shard: UPSTREAM_HOM
 
 /// At the start, the upstream daemon may be starting too: it is tried for so long. A refusal must be told within 2 s.
 const START_PATIENCE_US: u64 = 1_200_000;
-/// The pause before a lost link is dialled again, at first; it doubles while links do not last.
+/// The pause before a lost link is dialled again, at first; it doubles while nobody answers or links do not last.
 const REDIAL_US_MIN: u64 = 50_000;
 const REDIAL_US_MAX: u64 = 5_000_000;
 /// A link that stood for so long has lasted.
@@ -46,7 +48,11 @@ pub(super) struct Upstream {
     address: SocketAddr,
     reconnect: bool,
     options: ConnectionOptions,
+    /// Of the next link.
+    tls: Option<TlsSide>,
     pub(super) connection: ConnectionId,
+    /// Whether the present one goes through TLS.
+    is_tls: bool,
     state: State,
     /// Datagrams written to the first link before it stood: lost, if it never does.
     hoping: u64,
@@ -57,12 +63,18 @@ pub(super) struct Upstream {
 }
 
 impl Upstream {
-    pub(super) fn new(settings: &config::MessageDirector, options: ConnectionOptions) -> Option<Self> {
+    pub(super) fn new(
+        settings: &config::MessageDirector,
+        options: ConnectionOptions,
+        reloadable: &Reloadable,
+    ) -> Option<Self> {
         Some(Self {
             address: settings.upstream?,
             reconnect: settings.upstream_reconnect,
             options,
+            tls: tls_of(reloadable),
             connection: ConnectionId(0),
+            is_tls: false,
             state: State::Starting,
             hoping: 0,
             redial_us: REDIAL_US_MIN,
@@ -71,9 +83,10 @@ impl Upstream {
         })
     }
 
-    /// The next link gets these limits.
-    pub(super) fn reload(&mut self, options: ConnectionOptions) {
+    /// The next link gets these limits and certificates.
+    pub(super) fn reload(&mut self, options: ConnectionOptions, reloadable: &Reloadable) {
         self.options = options;
+        self.tls = tls_of(reloadable);
     }
 
     fn is_written_to(&self) -> bool {
@@ -81,14 +94,17 @@ impl Upstream {
     }
 }
 
+fn tls_of(reloadable: &Reloadable) -> Option<TlsSide> {
+    reloadable.upstream_tls.clone().map(|(config, name)| TlsSide::Client(config, name))
+}
+
 impl Daemon {
     /// Begins to connect, and says what the roles themselves are subscribed to.
     pub(super) fn start_upstream(&mut self, turn: &mut Turn<Self>) {
-        let Some(upstream) = &mut self.upstream else { return };
-        let dial = Dial { delay_us: 0, patience_us: START_PATIENCE_US };
-        upstream.connection = turn.dial(upstream.address, dial, upstream.options);
-        self.links.adopt_upstream(upstream.connection, upstream.address);
-        self.owners.insert(upstream.connection, Owner::Upstream);
+        if self.upstream.is_none() {
+            return;
+        }
+        self.dial_upstream(Dial { delay_us: 0, patience_us: START_PATIENCE_US }, turn);
         for channel in self.router.homes.role_channels() {
             self.on_upstream_news(
                 turn.shard(),
@@ -96,9 +112,61 @@ impl Daemon {
                 turn,
             );
         }
+        if let Some(channel) = self.shared.circle_channel {
+            let news = UpstreamNews::Channel { channel, reached: Reached::Objects, present: true };
+            self.on_upstream_news(turn.shard(), news, turn);
+        }
         for (participant, first, last) in self.router.homes.role_ranges() {
             self.on_upstream_news(turn.shard(), UpstreamNews::RangeAdded { participant, first, last }, turn);
         }
+    }
+
+    /// What this daemon subscribes to upstream has come round over a link.
+    pub(super) fn on_circle(&mut self, connection: ConnectionId, turn: &mut Turn<Self>) {
+        let peer = self.links.open.get(&connection).map_or("", |link| &link.peer);
+        let upstream = self.shared.config.message_director.as_ref().and_then(|director| director.upstream);
+        let upstream = upstream.map_or_else(String::new, |upstream| format!(" {upstream}"));
+        let text = format!(
+            "the upstreams form a circle: what this daemon says to its upstream{upstream} comes back over the link from \
+             {peer}, and messages would circulate for ever; one daemon, the root, must have no `upstream`"
+        );
+        self.fail(text, turn);
+    }
+
+    /// The daemon cannot go on.
+    fn fail(&mut self, text: String, turn: &mut Turn<Self>) {
+        tracing::error!("{text}");
+        if !std::mem::replace(&mut self.is_ending, true) {
+            self.log_figures(turn);
+        }
+        turn.fail(text);
+    }
+
+    fn dial_upstream(&mut self, dial: Dial, turn: &mut Turn<Self>) {
+        let Some(upstream) = &mut self.upstream else { return };
+        let (address, options, tls) = (upstream.address, upstream.options, upstream.tls.clone());
+        let connection = turn.dial(address, dial, options);
+        upstream.connection = connection;
+        upstream.is_tls = tls.is_some();
+        self.links.adopt_upstream(connection, address);
+        self.owners.insert(connection, if tls.is_some() { Owner::TlsUpstream } else { Owner::Upstream });
+        if let Some(side) = tls
+            && let Err(error) = self.dial_tls_link(connection, address, side, options, turn)
+        {
+            self.fail(
+                format!("no TLS connection to the upstream Message Director {address} can be made: {error}"),
+                turn,
+            );
+        }
+    }
+
+    fn write_upstream(&mut self, frames: &Bytes, turn: &mut Turn<Self>) {
+        let Some(upstream) = &self.upstream else { return };
+        match upstream.is_tls {
+            false => turn.write(upstream.connection, frames.clone()),
+            true => self.write_tls(upstream.connection, frames, turn),
+        }
+        self.link_traffic.count(frames.len());
     }
 
     /// Tells the executor with the upstream link, if there is one.
@@ -115,12 +183,15 @@ impl Daemon {
 
     pub(super) fn on_upstream_news(&mut self, from: ShardId, news: UpstreamNews, turn: &mut Turn<Self>) {
         let Some(upstream) = &mut self.upstream else { return };
-        upstream.table.apply(from, news, &mut upstream.frames);
-        let is_written_to = upstream.is_written_to();
-        for frame in upstream.frames.drain(..) {
-            if is_written_to {
-                turn.write(upstream.connection, frame);
+        let mut frames = std::mem::take(&mut upstream.frames);
+        upstream.table.apply(from, news, &mut frames);
+        for frame in frames.drain(..) {
+            if self.upstream.as_ref().is_some_and(Upstream::is_written_to) {
+                self.write_upstream(&frame, turn);
             }
+        }
+        if let Some(upstream) = &mut self.upstream {
+            upstream.frames = frames;
         }
     }
 
@@ -158,57 +229,69 @@ impl Daemon {
         }
         if upstream.is_written_to() {
             let connection = upstream.connection;
-            turn.write(connection, frames.clone());
+            self.write_upstream(frames, turn);
             self.blame(connection, source, turn);
         } else {
             self.outbox.metrics.upstream_datagrams_lost += datagrams;
         }
     }
 
+    /// The connection stands; through TLS the link is up when its handshake is over.
     pub(super) fn on_upstream_connected(&mut self, connection: ConnectionId, turn: &mut Turn<Self>) {
+        if self.tls_links.contains(connection) {
+            self.tls_link_connected(connection, turn);
+        } else {
+            self.on_upstream_up(connection, turn);
+        }
+    }
+
+    pub(super) fn on_upstream_up(&mut self, connection: ConnectionId, turn: &mut Turn<Self>) {
         let now_us = turn.now_us();
         let Some(upstream) = self.upstream.as_mut().filter(|upstream| upstream.connection == connection) else {
             return;
         };
-        if upstream.state == State::Down {
-            for frame in upstream.table.replay() {
-                turn.write(connection, frame);
+        let was_down = upstream.state == State::Down;
+        upstream.state = State::Up { since_us: now_us };
+        let (is_tls, channels) = (upstream.is_tls, upstream.table.channels());
+        tracing::info!(upstream = %upstream.address, channels, tls = is_tls, "upstream link established");
+        if was_down {
+            let frames: Vec<Bytes> = upstream.table.replay().collect();
+            for frame in frames {
+                self.write_upstream(&frame, turn);
             }
         }
-        upstream.state = State::Up { since_us: now_us };
-        tracing::info!(upstream = %upstream.address, channels = upstream.table.channels(), "upstream link established");
     }
 
     /// The upstream link is gone, or could not be had: the daemon ends with it, unless it is to be dialled again (§2.8).
-    pub(super) fn on_upstream_lost(&mut self, connection: ConnectionId, cause: &CloseCause, turn: &mut Turn<Self>) {
+    pub(super) fn on_upstream_lost(
+        &mut self,
+        connection: ConnectionId,
+        reason: Reason,
+        what: &str,
+        turn: &mut Turn<Self>,
+    ) {
         self.links.open.remove(&connection);
         let now_us = turn.now_us();
         let Some(upstream) = self.upstream.as_mut().filter(|upstream| upstream.connection == connection) else {
             return;
         };
         let address = upstream.address;
-        let what = match cause {
-            CloseCause::EndOfFile => "it has closed the link".to_owned(),
-            CloseCause::Error(text) => text.clone(),
-            CloseCause::WriteBudget => "it does not read what it is sent (write_budget)".to_owned(),
-            CloseCause::WriteTimeout => {
-                "it has not read what it is sent for link_stall_timeout_ms (write_timeout)".to_owned()
-            }
-        };
-        self.outbox.metrics.count_closed(super::links::reason_of(cause));
+        // An attempt that is refused says what is known.
+        let is_news = upstream.state != State::Down || reason != Reason::SocketError;
+        if is_news {
+            self.outbox.metrics.count_closed(reason);
+        }
         if !upstream.reconnect {
-            let text = match upstream.state {
-                State::Starting => format!(
-                    "the upstream Message Director {address} cannot be reached: {what}; start it first, or set \
-                     upstream_reconnect = true to keep trying"
-                ),
-                _ => format!(
-                    "the upstream Message Director {address} is lost: {what}; with upstream_reconnect = true the daemon \
-                     would go on and connect again"
-                ),
+            let has_failed = if upstream.state == State::Starting { "cannot be reached" } else { "is lost" };
+            let remedy = match (upstream.state, reason) {
+                (_, Reason::Tls | Reason::HandshakeTimeout) => {
+                    "[services.message_director.tls] here and there must fit: certificates, authorities, names"
+                }
+                (State::Starting, _) => "start it first, or set upstream_reconnect = true to keep trying",
+                _ => "with upstream_reconnect = true the daemon would go on and connect again",
             };
-            tracing::error!("{text}");
-            turn.fail(text);
+            let text = format!("the upstream Message Director {address} {has_failed}: {what}; {remedy}");
+            self.fail(text, turn);
             return;
         }
         match upstream.state {
@@ -217,16 +300,17 @@ impl Daemon {
             }
             _ => upstream.redial_us = (upstream.redial_us * 2).min(REDIAL_US_MAX),
         }
-        tracing::warn!(upstream = %address, "upstream link lost: {what}; it is dialled again");
+        if is_news {
+            tracing::warn!(upstream = %address, "upstream link lost: {what}; it is dialled again");
+        } else {
+            tracing::debug!(upstream = %address, "dialling failed: {what}; it is tried again");
+        }
         if upstream.state == State::Starting {
             self.outbox.metrics.upstream_datagrams_lost += upstream.hoping;
         }
         upstream.state = State::Down;
-        let dial = Dial { delay_us: upstream.redial_us, patience_us: u64::MAX };
-        upstream.connection = turn.dial(address, dial, upstream.options);
-        let connection = upstream.connection;
-        self.owners.insert(connection, Owner::Upstream);
-        self.links.adopt_upstream(connection, address);
+        let dial = Dial { delay_us: upstream.redial_us, patience_us: 0 };
+        self.dial_upstream(dial, turn);
         self.outbox.metrics.upstream_redials += 1;
     }
 
@@ -265,11 +349,13 @@ impl Daemon {
         turn: &mut Turn<Self>,
     ) -> usize {
         let read = std::panic::AssertUnwindSafe(|| self.read_upstream(connection, bytes, turn));
-        std::panic::catch_unwind(read).unwrap_or_else(|_| {
+        let used = std::panic::catch_unwind(read).unwrap_or_else(|_| {
             self.outbox.metrics.panics += 1;
             tracing::error!(reason = Reason::InternalError.name(), "a handler panicked over what came from upstream");
             bytes.len()
-        })
+        });
+        self.link_traffic.count(used);
+        used
     }
 }
 

@@ -67,6 +67,8 @@ pub struct Transport {
     proxied: Option<Box<Proxied>>,
     tls: Option<Box<rustls::Connection>>,
     websocket: Option<Box<WebSocket>>,
+    /// Plaintext that TLS has not been given yet: each time that it is given some makes a record at least.
+    unsealed: Vec<u8>,
 }
 
 impl Transport {
@@ -92,6 +94,7 @@ impl Transport {
             proxied: None,
             tls,
             websocket: layers.websocket.then(|| Box::new(WebSocket::new())),
+            unsealed: Vec::new(),
         })
     }
 
@@ -151,13 +154,18 @@ impl Transport {
         match (&mut self.tls, &self.websocket) {
             (None, None) => send(frame.clone()),
             (None, Some(_)) => send(framed.of(frame)),
-            (Some(tls), None) => write_all(tls, frame),
-            (Some(tls), Some(_)) => {
+            (Some(_), None) => self.unsealed.extend_from_slice(frame),
+            (Some(_), Some(_)) => {
                 let body = websocket::body(frame);
-                write_all(tls, &websocket::header(body.len()));
-                write_all(tls, body);
+                self.unsealed.extend_from_slice(&websocket::header(body.len()));
+                self.unsealed.extend_from_slice(body);
             }
         }
+    }
+
+    /// Bytes that were sent and wait to be encrypted: for [`Transport::flush`], or for the end of the handshake.
+    pub fn unsealed_bytes(&self) -> usize {
+        self.unsealed.len()
     }
 
     /// What the layers have to say: handshakes, pongs, and what was sent and not encrypted yet.
@@ -169,8 +177,10 @@ impl Transport {
             }
             return;
         };
-        if !said.is_empty() {
-            write_all(tls, &said);
+        self.unsealed.extend_from_slice(&said);
+        if !self.unsealed.is_empty() && !tls.is_handshaking() {
+            // An idle connection keeps no memory for it.
+            write_all(tls, &std::mem::take(&mut self.unsealed));
         }
         let mut sealed = Vec::new();
         while tls.wants_write() {
@@ -189,12 +199,13 @@ impl Transport {
         if let Some(websocket) = &mut self.websocket {
             websocket.close();
             let said = websocket.take_outgoing();
-            match &mut self.tls {
-                Some(tls) => write_all(tls, &said),
+            match &self.tls {
+                Some(_) => self.unsealed.extend_from_slice(&said),
                 None => websocket.put_back(said),
             }
         }
         if let Some(tls) = &mut self.tls {
+            write_all(tls, &std::mem::take(&mut self.unsealed));
             tls.send_close_notify();
         }
     }

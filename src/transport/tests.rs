@@ -88,22 +88,27 @@ fn shake_hands(client: &mut Transport, server: &mut Transport, size: usize) {
     assert!(client.is_ready() && server.is_ready() && nothing.is_empty());
 }
 
+/// A client and a server that believe each other.
+fn tls_pair() -> (Transport, Transport) {
+    let certificates = Certificates::new();
+    let mut settings = certificates.settings("server");
+    settings.cert_authority = Some(certificates.path("server.crt"));
+    let (client, server) = (tls::client(&settings).unwrap(), tls::server(&settings).unwrap());
+    assert_eq!((server.warnings.len(), client.warnings.len()), (0, 0));
+    let transport = |side| Transport::new(&Layers { tls: Some(side), ..Layers::default() }).unwrap();
+    (
+        transport(TlsSide::Client(client.config, "localhost".try_into().unwrap())),
+        transport(TlsSide::Server(server.config)),
+    )
+}
+
 #[test]
 fn tls_carries_frames_both_ways_in_pieces_of_any_size_and_closes() {
     if !has_openssl() {
         return;
     }
-    let certificates = Certificates::new();
-    let mut settings = certificates.settings("server");
-    settings.cert_authority = Some(certificates.path("server.crt"));
-    let server = tls::server(&settings).unwrap();
-    let client = tls::client(&settings).unwrap();
-    assert_eq!((server.warnings.len(), client.warnings.len()), (0, 0));
     for size in [1, 7, 100_000] {
-        let side = TlsSide::Server(server.config.clone());
-        let mut server = Transport::new(&Layers { tls: Some(side), ..Layers::default() }).unwrap();
-        let side = TlsSide::Client(client.config.clone(), "localhost".try_into().unwrap());
-        let mut client = Transport::new(&Layers { tls: Some(side), ..Layers::default() }).unwrap();
+        let (mut client, mut server) = tls_pair();
         assert!(!server.is_ready() && !client.is_ready());
         shake_hands(&mut client, &mut server, size);
 
@@ -122,6 +127,33 @@ fn tls_carries_frames_both_ways_in_pieces_of_any_size_and_closes() {
         let sent = flushed(&mut client);
         assert!(matches!(feed(&mut server, &sent, size, &mut Vec::new()), Err(TransportError::Closed)));
     }
+}
+
+#[test]
+fn what_is_sent_together_is_encrypted_together() {
+    if !has_openssl() {
+        return;
+    }
+    let (mut client, mut server) = tls_pair();
+    let frame = frame(&[7; 30]);
+    // Before the handshake it waits.
+    for _ in 0..3 {
+        client.send(&frame, &mut Framed::default(), |_| panic!("not before it is encrypted"));
+    }
+    assert_eq!(client.unsealed_bytes(), 3 * frame.len());
+    let mut plaintext = Vec::new();
+    while plaintext.is_empty() {
+        feed(&mut server, &flushed(&mut client), usize::MAX, &mut plaintext).expect("well-formed");
+        feed(&mut client, &flushed(&mut server), usize::MAX, &mut Vec::new()).expect("well-formed");
+    }
+    for _ in 0..1000 {
+        client.send(&frame, &mut Framed::default(), |_| panic!("not before it is encrypted"));
+    }
+    let sealed = flushed(&mut client);
+    assert!(sealed.len() < 1000 * frame.len() + 128, "{} bytes for {}", sealed.len(), 1000 * frame.len());
+    assert_eq!(client.unsealed_bytes(), 0);
+    feed(&mut server, &sealed, usize::MAX, &mut plaintext).expect("well-formed");
+    assert_eq!(plaintext, frame.repeat(1003));
 }
 
 #[test]

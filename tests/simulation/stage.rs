@@ -64,6 +64,7 @@ impl Stage {
             databases: Vec::new(),
             reloadable: Default::default(),
             fan_outs: self.fan_outs,
+            circle_channel: None,
         };
         World::shaped(seed, shape, |shard| Daemon::new(shared.clone(), shard, shape.shards))
     }

@@ -1,7 +1,7 @@
 //! Several daemons of one test, joined by the tree of their Message Directors.
 
-use donet_perf::Failure;
 use donet_perf::daemon::{Daemon, Setup};
+use donet_perf::{Failure, wait};
 use std::net::SocketAddr;
 use std::path::Path;
 
@@ -24,6 +24,21 @@ impl Node {
         let mut daemon = Self::spawn(&setup, services)?;
         daemon.wait_until_ready()?;
         Ok(Self { daemon, setup })
+    }
+
+    /// Starts a daemon at the address of one that was killed. The system takes back what a killed process had in its rings
+    /// after the process is gone, its listener included: until then the address is in use.
+    #[allow(dead_code, reason = "not every test kills one")]
+    pub fn start_again(shards: usize, services: &str) -> Result<Self, Failure> {
+        wait::for_some("the address to be free", || {
+            let setup = Setup::new(shards)?;
+            let mut daemon = Self::spawn(&setup, services)?;
+            match daemon.wait_until_ready() {
+                Ok(()) => Ok(Some(Self { daemon, setup })),
+                Err(failure) if failure.to_string().contains("the address is in use") => Ok(None),
+                Err(failure) => Err(failure),
+            }
+        })
     }
 
     /// Writes the files of a daemon and starts it, without waiting for anything.

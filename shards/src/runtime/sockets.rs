@@ -34,9 +34,8 @@ const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
 const ACCEPT_BURST: usize = 64;
 /// Pause after an accept that failed for want of descriptors or memory: a tight loop would not bring any back.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
-/// The pause between two attempts to dial, at first; each is twice as long as the one before, up to the longest.
-const DIAL_PAUSE_MIN: Duration = Duration::from_millis(20);
-const DIAL_PAUSE_MAX: Duration = Duration::from_secs(2);
+/// The pause between two attempts to dial, while patience lasts.
+const DIAL_PAUSE: Duration = Duration::from_millis(50);
 /// An attempt to dial that is not answered is given up: the system would try for two minutes.
 const DIAL_ATTEMPT: Duration = Duration::from_secs(10);
 
@@ -348,7 +347,7 @@ impl<S: Shard> Core<S> {
         let is_congested = connection.congested_since.get().is_some();
         if is_congested && connection.unsent_bytes.get() <= connection.options.high_water_bytes / 2 {
             connection.congested_since.set(None);
-            self.input(Input::Relieved { connection: connection.id });
+            self.input(Input::Relieved { connection: connection.id, has_room: true });
         }
     }
 
@@ -363,7 +362,7 @@ impl<S: Shard> Core<S> {
             self.connections.borrow_mut().remove(&connection.id);
             // Whoever was stopped for it, itself perhaps, goes on: the end of a paused connection would not be told.
             if connection.congested_since.take().is_some() {
-                self.input(Input::Relieved { connection: connection.id });
+                self.input(Input::Relieved { connection: connection.id, has_room: false });
             }
             self.input(Input::Closed { connection: connection.id, cause });
         }
@@ -384,7 +383,6 @@ async fn dial<S: Shard>(core: Rc<Core<S>>, connection: Rc<Connection>, address: 
     if how.delay_us > 0 {
         Timer::new(Duration::from_micros(how.delay_us)).await;
     }
-    let mut pause = DIAL_PAUSE_MIN;
     loop {
         if connection.state.get() != State::Open {
             return;
@@ -397,13 +395,12 @@ async fn dial<S: Shard>(core: Rc<Core<S>>, connection: Rc<Connection>, address: 
                 core.send(&connection);
                 return read(core, connection).await;
             }
-            Err(error) if deadline.is_some_and(|deadline| Instant::now() + pause > deadline) => {
+            Err(error) if deadline.is_some_and(|deadline| Instant::now() + DIAL_PAUSE > deadline) => {
                 return core.lost(&connection, cause_of(&error));
             }
             Err(error) => tracing::debug!(%address, %error, "dialling failed, trying again"),
         }
-        Timer::new(pause).await;
-        pause = (pause * 2).min(DIAL_PAUSE_MAX);
+        Timer::new(DIAL_PAUSE).await;
     }
 }
 
