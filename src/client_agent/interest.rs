@@ -98,7 +98,9 @@ impl Session {
         let parent = operation.parent;
         self.interests.forget_held(context);
         let Some(operation) = self.interests.operations.get_mut(&context) else { return Ok(()) };
-        operation.in_effect = true;
+        // An upstream Message Director has not acknowledged anything; but what it has heard before the query is in effect
+        // there when an answer comes.
+        operation.in_effect = !out.has_upstream;
         let operation = &*operation;
         let is_open = |zone: &Zone| self.interests.opening.get(&location_channel(parent, *zone)) == Some(&context);
         let zones: Vec<Zone> = operation.zones.iter().copied().filter(is_open).collect();
@@ -125,6 +127,7 @@ impl Session {
 
     /// STATESERVER_OBJECT_GET_ZONES_COUNT_RESP.
     pub(super) fn on_count(&mut self, context: u32, count: u32, shared: &Shared, out: &mut Outbox) -> Result<(), End> {
+        self.interests.is_answered(context);
         match self.interests.operations.get_mut(&context) {
             Some(operation) => {
                 operation.expected.get_or_insert(count);
@@ -145,6 +148,7 @@ impl Session {
         shared: &Shared,
         out: &mut Outbox,
     ) -> Result<(), End> {
+        self.interests.is_answered(context);
         let Some(operation) = self.interests.operations.get_mut(&context) else {
             // Late: the operation has finished by its timeout. The zone is open all the same (A12).
             if self.has_allocated(context) && self.interests.covers(entry.location) {

@@ -80,7 +80,7 @@ pub(super) struct Operation {
     pub(super) buffered_bytes: usize,
     /// It is complete, and its entries leave as the client takes them.
     pub(super) is_paced: bool,
-    /// Its subscriptions are acknowledged by every executor.
+    /// Its subscriptions are acknowledged by every executor; where there are daemons above, its query has been answered.
     pub(super) in_effect: bool,
     /// So many places of the snapshot have been looked at by then.
     pub(super) passed: usize,
@@ -127,6 +127,9 @@ pub(super) struct Interests {
     pub(super) zones: usize,
     /// The locations that an operation is opening. A location is in one operation at most.
     pub(super) opening: HashMap<Channel, u32>,
+    /// The locations whose operation has run into its time-out before any answer came, with its context: the daemons above
+    /// may not know of the subscription yet.
+    unanswered: HashMap<Channel, u32>,
     /// By context, so in the order of their beginnings.
     pub(super) operations: BTreeMap<u32, Operation>,
     pub(super) requests: BTreeMap<u32, Request>,
@@ -234,6 +237,7 @@ impl Interests {
     /// Takes closed zones (sorted) out of the operations that are opening them, and forgets what is pending there.
     pub(super) fn forget_zones(&mut self, parent: Doid, zones: &[Zone]) {
         for &zone in zones {
+            self.unanswered.remove(&location_channel(parent, zone));
             let Some(context) = self.opening.remove(&location_channel(parent, zone)) else { continue };
             let Some(operation) = self.operations.get_mut(&context) else { continue };
             operation.open_zones -= 1;
@@ -251,7 +255,18 @@ impl Interests {
     pub(super) fn hears(&self, location: Location) -> bool {
         let channel = location.channel();
         let opening = self.opening.get(&channel).and_then(|context| self.operations.get(context));
-        self.cover.contains_key(&channel) && opening.is_none_or(|operation| operation.in_effect)
+        self.cover.contains_key(&channel)
+            && opening.is_none_or(|operation| operation.in_effect)
+            && !self.unanswered.contains_key(&channel)
+    }
+
+    /// The query of an operation has been answered, so that its subscriptions are in effect in the daemons above, too.
+    pub(super) fn is_answered(&mut self, context: u32) {
+        if let Some(operation) = self.operations.get_mut(&context) {
+            operation.in_effect = true;
+        } else if !self.unanswered.is_empty() {
+            self.unanswered.retain(|_, other| *other != context);
+        }
     }
 
     /// Holds an entry back in the backlog of the operation that is opening its location: it is not counted.
@@ -332,6 +347,9 @@ impl Interests {
             let location = location_channel(operation.parent, zone);
             if self.opening.get(&location) == Some(&context) {
                 self.opening.remove(&location);
+                if !operation.in_effect {
+                    self.unanswered.insert(location, context);
+                }
             }
         }
         let pending = &self.pending;

@@ -1,10 +1,12 @@
 //! Altering, overlapping and closing interests, and those that servers open (§3.11; A10, A11, A18, A25).
 
 use super::*;
+use crate::client_agent::TimerKind;
 use crate::wire::location_channel;
 
 const PARENT: Doid = 2000;
 const AVATAR: Doid = 3000;
+const OTHER: Doid = 3001;
 
 fn zone_7_closed() -> Seen {
     Seen::Unsubscribe(location_channel(PARENT, 7))
@@ -135,6 +137,52 @@ fn g5_a_held_move_to_where_nothing_was_heard_yet_ends_the_view() {
     fixture.open_interest(client, 2, PARENT, &[8]);
     let expected = [entered(client, AVATAR, PARENT, 7, class), done(client, 1, 1), leaving(client, AVATAR)];
     assert_eq!(fixture.count(client, first, 1), expected);
+}
+
+/// Where there are daemons above, only an answer to the query shows that they know of the subscription: what is seen and
+/// moves there before that leaves the view, and comes back with the snapshot.
+#[test]
+fn g5_a_move_to_where_daemons_above_may_not_listen_yet_ends_the_view() {
+    for has_upstream in [false, true] {
+        let mut fixture = Fixture::new();
+        fixture.out.has_upstream = has_upstream;
+        let client = fixture.established();
+        let class = fixture.class("Avatar");
+        fixture.open_interest(client, 1, PARENT, &[7]);
+        fixture.enter(client, AVATAR, PARENT, 7);
+        fixture.enter(client, OTHER, PARENT, 7);
+        let context = fixture.begin_interest(client, 2, PARENT, &[8]);
+        let moved = fixture.moved(client, AVATAR, (PARENT, 8), (PARENT, 7));
+        let told = if has_upstream { leaving(client, AVATAR) } else { location(client, AVATAR, PARENT, 8) };
+        assert_eq!(moved, [told]);
+        fixture.snapshot(client, context, AVATAR, PARENT, 8);
+        let moved = fixture.moved(client, OTHER, (PARENT, 8), (PARENT, 7));
+        assert_eq!(moved, [location(client, OTHER, PARENT, 8)], "an answer has come");
+        let mut expected = vec![done(client, 2, 2)];
+        if has_upstream {
+            expected.insert(0, entered(client, AVATAR, PARENT, 8, class));
+        }
+        assert_eq!(fixture.count(client, context, 1), expected);
+    }
+}
+
+/// The same when the interest has run into its time-out meanwhile.
+#[test]
+fn g5_a_move_to_where_no_answer_has_come_in_time_ends_the_view() {
+    let mut fixture = Fixture::new();
+    fixture.out.has_upstream = true;
+    let client = fixture.established();
+    let class = fixture.class("Avatar");
+    fixture.open_interest(client, 1, PARENT, &[7]);
+    fixture.enter(client, AVATAR, PARENT, 7);
+    fixture.enter(client, OTHER, PARENT, 7);
+    let context = fixture.begin_interest(client, 2, PARENT, &[8]);
+    fixture.out.now_us += 60_000_000;
+    let timer = ClientTimer { connection: client.connection, kind: TimerKind::Interest };
+    assert_eq!(fixture.fire(timer), [done(client, 2, 2)]);
+    assert_eq!(fixture.moved(client, AVATAR, (PARENT, 8), (PARENT, 7)), [leaving(client, AVATAR)]);
+    assert_eq!(fixture.snapshot(client, context, AVATAR, PARENT, 8), [entered(client, AVATAR, PARENT, 8, class)]);
+    assert_eq!(fixture.moved(client, OTHER, (PARENT, 8), (PARENT, 7)), [location(client, OTHER, PARENT, 8)]);
 }
 
 #[test]
