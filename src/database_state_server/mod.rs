@@ -64,6 +64,18 @@ struct Incoming<'a> {
     payload: Reader<'a>,
 }
 
+/// Whether a message may change what is stored.
+fn writes(message_type: MessageType) -> bool {
+    matches!(
+        message_type,
+        t::STATESERVER_OBJECT_SET_FIELD
+            | t::STATESERVER_OBJECT_SET_FIELDS
+            | t::DBSS_OBJECT_DELETE_FIELD_DISK
+            | t::DBSS_OBJECT_DELETE_FIELDS_DISK
+            | t::DBSS_OBJECT_DELETE_DISK
+    )
+}
+
 impl DatabaseStateServer {
     /// `index` is the role's place in the configuration.
     pub fn new(index: u8, settings: config::DatabaseStateServer, contract: Arc<Contract>, text: TextPolicy) -> Self {
@@ -183,6 +195,9 @@ impl DatabaseStateServer {
     /// What a message means to a doid that is live or not, but not being loaded (§3.3).
     fn act(&mut self, incoming: &Incoming, state_server: &StateServer, out: &mut Outbox) -> Result<(), Truncated> {
         let is_live = state_server.is_live(incoming.doid);
+        if writes(incoming.message_type) {
+            self.requests.is_written(incoming.doid);
+        }
         match incoming.message_type {
             t::DBSS_OBJECT_ACTIVATE_WITH_DEFAULTS => self.on_activate(incoming, is_live, false, out),
             t::DBSS_OBJECT_ACTIVATE_WITH_DEFAULTS_OTHER => self.on_activate(incoming, is_live, true, out),

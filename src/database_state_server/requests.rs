@@ -71,6 +71,11 @@ impl Requests {
         self.open_all.get(&doid).copied()
     }
 
+    /// Something is written behind a GET_ALL that is open for a doid: its answer is for who asked, and nobody else.
+    pub fn is_written(&mut self, doid: Doid) {
+        self.open_all.remove(&doid);
+    }
+
     /// Takes the question that an answer belongs to. `fits` says whether the answer is of the right type.
     pub fn close(&mut self, context: u32, doid: Doid, fits: impl FnOnce(&Question) -> bool) -> Option<Request> {
         let request = self.open.get(&context)?;

@@ -237,6 +237,23 @@ fn dbss_14_one_answer_serves_a_get_all_and_the_activation_behind_it() {
     });
 }
 
+/// A write between the two goes to the database before the load asks, so that the object wakes with it.
+#[test]
+fn a_get_all_that_something_was_written_behind_does_not_serve_an_activation() {
+    everywhere_with_dbss(|world, database, asker| {
+        ask(world, asker, 9104, t::STATESERVER_OBJECT_GET_ALL, Payload::new().u32(1).u32(9104));
+        let asked = get_all_context(world, database, 9104);
+        ask(world, asker, 9104, t::DBSS_OBJECT_DELETE_DISK, Payload::new().u32(9104));
+        activate(world, asker, 9104, (80_000, 101));
+        let types: Vec<_> = world.take(database).iter().map(|seen| seen.message_type).collect();
+        assert_eq!(types, [t::DBSERVER_OBJECT_DELETE, t::DBSERVER_OBJECT_GET_ALL]);
+        reply_object(world, database, 9104, asked, id::OBJECT5, stored());
+        assert_eq!(is_activated(world, 9104), None, "the load waits for an answer of its own");
+        reply(world, database, 9104, t::DBSERVER_OBJECT_GET_ALL_RESP, Payload::new().u32(asked + 1).u8(0));
+        assert_eq!(is_activated(world, 9104), Some(false));
+    });
+}
+
 #[test]
 fn dbss_15_an_answered_get_all_does_not_serve_a_later_activation() {
     everywhere_with_dbss(|world, database, asker| {
