@@ -25,6 +25,21 @@ fn what_is_for_many_objects_is_played_in_slices() {
     assert!(deferred > seeds.end, "only {deferred}");
 }
 
+/// What the plays are there for comes up in them: daemons that are joined, that crash, that lose each other; clients that do
+/// not read, dropped at their budget.
+#[test]
+fn mishaps_come_up_in_the_plays() {
+    let played = |seed: u64| {
+        let mut play = play::Play::new(seed, play::shape_of(seed));
+        play.run().unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+        [u64::from(play.is_joined()), play.crashes, play.breaks, play.dropped]
+    };
+    let all: Vec<[u64; 4]> = (0..60).map(played).collect();
+    let sums = [0, 1, 2, 3].map(|which| all.iter().map(|counts| counts[which]).sum::<u64>());
+    println!("plays with several daemons, crashes, lost links, clients dropped at their budget: {sums:?}");
+    assert!(sums[0] >= 20 && sums[1] > 5 && sums[2] > 10 && sums[3] > 2, "{sums:?}");
+}
+
 /// A seed is a run: what it did once it does again, whatever the addresses and hash tables of the process.
 #[test]
 fn a_seed_repeats_its_play() {

@@ -25,7 +25,7 @@ mod tests_vectors;
 mod tests_world;
 
 #[doc(hidden)]
-pub use engine::BareDatabase;
+pub use engine::{BareDatabase, SteppedEngine};
 pub use engine::{
     ContractText, Engine, EngineError, EngineHandle, Export, MigrationReport, ObjectChange, OfflineDatabase,
     OutboxEntry, OutboxPage, OutboxPosition, OutboxReader, QUEUE_BYTES_MAX, ReaderError, Renames, Statistics,

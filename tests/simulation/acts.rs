@@ -1,9 +1,10 @@
 //! What keepers do, drawn from the seed, written down in the model as it is done.
 
-use crate::simulation::contract::{self, Value};
-use crate::simulation::play::{
-    AI_CHANNELS, CREWS, GROVES, KEEPERS, ORDINARY, Play, ROOTS, SECRET, SERVER_INTEREST, Thing, WANDERERS, ZONES,
+use crate::simulation::cast::{
+    CREWS, GROVES, KEEPERS, ORDINARY, ROOTS, SECRET, SERVER_INTEREST, SINGLE_AIS, Thing, WANDERERS, ZONES,
 };
+use crate::simulation::contract::{self, Value};
+use crate::simulation::play::Play;
 use crate::simulation::view::Place;
 use crate::simulation::wire::Payload;
 use donet::wire::{Channel, Doid, Zone, children_channel, message_type as t};
@@ -20,41 +21,71 @@ impl Play {
         self.random.below(ZONES) as Zone
     }
 
-    fn place_of(&mut self, others: Vec<Doid>) -> Place {
-        let parents: Vec<Doid> = ROOTS.into_iter().chain(WANDERERS).chain(others).collect();
+    /// Parents that an object of one of these State Servers may have.
+    fn parents_for(&self, servers: &[usize], groves: impl Fn(&Thing) -> bool) -> Vec<Doid> {
+        let fits = |doid: &Doid| self.things.get(doid).is_none_or(|thing| servers.contains(&thing.server));
+        let groves = self.things.range(GROVES).filter(|(_, thing)| groves(thing)).map(|(&doid, _)| doid);
+        ROOTS.into_iter().chain(WANDERERS).chain(groves).filter(fits).collect()
+    }
+
+    fn place_of(&mut self, parents: Vec<Doid>) -> Place {
         (parents[self.random.below(parents.len())], self.zone())
     }
 
     /// Where something may be put: even where the parent is just being made.
-    fn place(&mut self) -> Place {
-        let groves = self.things.range(GROVES).map(|(&doid, _)| doid).collect();
-        self.place_of(groves)
+    fn place(&mut self, servers: &[usize]) -> Place {
+        let parents = self.parents_for(servers, |_| true);
+        self.place_of(parents)
     }
 
     /// Where somebody may look, or take what is theirs: who asks a parent that is not there gets no answer.
     pub fn settled_place(&mut self) -> Place {
-        let settled = self.things.range(GROVES).filter(|(_, thing)| thing.is_settled);
-        let groves = settled.map(|(&doid, _)| doid).collect();
-        self.place_of(groves)
+        let all: Vec<usize> = (0..self.tree.servers()).collect();
+        self.settled_place_on(&all)
+    }
+
+    pub fn settled_place_on(&mut self, servers: &[usize]) -> Place {
+        let parents = self.parents_for(servers, |thing| thing.is_settled);
+        self.place_of(parents)
+    }
+
+    /// A place at a root.
+    pub fn root_place(&mut self, servers: &[usize]) -> Place {
+        let roots = self.parents_for(servers, |_| false).into_iter().filter(|doid| ROOTS.contains(doid)).collect();
+        self.place_of(roots)
+    }
+
+    /// The State Server for what a keeper puts there: that of the parent.
+    fn server_for(&mut self, keeper: usize, parent: Doid) -> usize {
+        let servers = self.tree.servers_of(keeper);
+        match self.things.get(&parent) {
+            Some(thing) => thing.server,
+            None => servers[self.random.below(servers.len())],
+        }
     }
 
     pub fn create(&mut self, keeper: usize, doid: Doid, place: Place) {
-        self.create_with(keeper, doid, place, None);
+        let server = self.server_for(keeper, place.0);
+        self.create_on(server, keeper, doid, place);
     }
 
-    fn create_with(&mut self, keeper: usize, doid: Doid, place: Place, other: Option<Other>) {
+    pub fn create_on(&mut self, server: usize, keeper: usize, doid: Doid, place: Place) {
+        self.create_with(server, keeper, doid, place, None);
+    }
+
+    fn create_with(&mut self, server: usize, keeper: usize, doid: Doid, place: Place, other: Option<Other>) {
         let message_type = match other {
             Some(_) => t::STATESERVER_CREATE_OBJECT_WITH_REQUIRED_OTHER,
             None => t::STATESERVER_CREATE_OBJECT_WITH_REQUIRED,
         };
-        let control = self.control();
+        let control = self.control(server);
         let create = Self::tell(keeper, control, message_type).doid(doid).doid(place.0).zone(place.1);
         let create = create.u16(contract::CLASS).u32(0).u16(SECRET);
         let (pairs, set) = other.clone().unwrap_or_default();
         let create = if other.is_some() { create.u16(pairs.len() as u16) } else { create };
         let create = pairs.iter().fold(create, |create, (field, value)| create.u16(*field).bytes(value));
         self.send(keeper, create);
-        let thing = Thing { place, set, keeper, ..Thing::default() };
+        let thing = Thing { place, set, keeper, server, ..Thing::default() };
         self.things.insert(doid, thing);
     }
 
@@ -173,7 +204,7 @@ impl Play {
                 // What is a client's is moved by the client; what just was may still be on its way.
                 #[allow(clippy::collapsible_match, reason = "the arm is the operation, the condition its own")]
                 if thing.owner == 0 && !thing.owner_changed {
-                    let place = self.place();
+                    let place = self.place(&[thing.server]);
                     self.move_to(keeper, doid, place);
                 }
             }
@@ -211,15 +242,26 @@ impl Play {
     }
 
     fn create_one(&mut self) {
-        let (doid, place) = (self.next_doid, self.place());
-        self.next_doid += 1;
         let keeper = self.random.below(KEEPERS);
-        self.create_anew(keeper, doid, place);
+        let servers = self.tree.servers_of(keeper);
+        let (doid, place) = (self.next_doid, self.place(&servers));
+        self.next_doid += 1;
+        let server = self.server_for(keeper, place.0);
+        self.create_anew(server, keeper, doid, place);
     }
 
-    pub fn create_anew(&mut self, keeper: usize, doid: Doid, place: Place) {
+    pub fn create_at_a_root(&mut self) {
+        let keeper = self.random.below(KEEPERS);
+        let servers = self.tree.servers_of(keeper);
+        let (doid, place) = (self.next_doid, self.root_place(&servers));
+        self.next_doid += 1;
+        let server = self.server_for(keeper, place.0);
+        self.create_anew(server, keeper, doid, place);
+    }
+
+    pub fn create_anew(&mut self, server: usize, keeper: usize, doid: Doid, place: Place) {
         let other = self.other(keeper);
-        self.create_with(keeper, doid, place, other);
+        self.create_with(server, keeper, doid, place, other);
         if self.random.below(2) == 0 {
             self.set_value(doid); // In the same burst: it must find the object.
         }
@@ -234,15 +276,18 @@ impl Play {
 
     fn move_a_parent(&mut self) {
         let parent = self.some_parent();
-        let places = if WANDERERS.contains(&parent) { 2 } else { 4 };
-        let place = ([ROOTS, WANDERERS].as_flattened()[self.random.below(places)], self.zone());
+        let server = self.things[&parent].server;
+        let is_higher = |doid: &Doid| ROOTS.contains(doid) || (GROVES.contains(&parent) && WANDERERS.contains(doid));
+        let higher = self.parents_for(&[server], |_| false).into_iter().filter(is_higher).collect();
+        let place = self.place_of(higher);
         self.move_to(0, parent, place);
         self.set_value(parent);
     }
 
     fn plant(&mut self) {
         if self.things.range(GROVES).count() < GROVES_MAX {
-            let (doid, place) = (self.next_grove, self.settled_place());
+            let servers = self.tree.servers_of(0);
+            let (doid, place) = (self.next_grove, self.settled_place_on(&servers));
             self.next_grove += 1;
             self.create(0, doid, place);
         }
@@ -261,7 +306,8 @@ impl Play {
         if has_own && self.random.below(4) == 0 {
             return self.set_ai_to(doid, 0);
         }
-        let ai = AI_CHANNELS + Channel::from(doid) * 2 + self.random.below(2) as u64;
+        let ai = SINGLE_AIS + self.single_ais.len() as Channel;
+        self.single_ais.push((doid, false));
         self.set_ai_to(doid, ai);
     }
 
@@ -296,7 +342,7 @@ impl Play {
         if pins.contains(&true) {
             return;
         }
-        let control = self.control();
+        let control = self.control_of_all();
         self.send(keeper, Self::tell(keeper, control, t::STATESERVER_DELETE_AI_OBJECTS).channel(crew));
         for doid in members {
             self.has_ended(doid);
@@ -307,8 +353,8 @@ impl Play {
         let Some(thing) = self.things.remove(&doid) else { return };
         // What a client says as the owner of the one must not reach the other.
         if thing.owner == 0 && !thing.owner_changed && self.random.below(3) == 0 {
-            let place = self.place();
-            self.create_anew(thing.keeper, doid, place);
+            let place = self.place(&[thing.server]);
+            self.create_anew(thing.server, thing.keeper, doid, place);
         }
     }
 
@@ -317,12 +363,16 @@ impl Play {
         let (parent, zone) = self.settled_place();
         let other = self.zone();
         let channel = self.clients[number].channel;
-        if self.clients[number].interests.remove(&SERVER_INTEREST).is_some() && self.random.below(2) == 0 {
+        let is_open = self.clients[number].interests.contains_key(&SERVER_INTEREST);
+        let interest = (!is_open || self.random.below(2) == 0).then(|| (parent, [zone, other].into()));
+        if !self.note_interest(number, SERVER_INTEREST, interest.clone()) {
+            return;
+        }
+        if interest.is_none() {
             self.send(0, Self::tell(0, channel, t::CLIENTAGENT_REMOVE_INTEREST).u16(SERVER_INTEREST));
         } else {
             let add = Self::tell(0, channel, t::CLIENTAGENT_ADD_INTEREST_MULTIPLE).u16(SERVER_INTEREST).doid(parent);
             self.send(0, add.u16(2).zone(zone).zone(other));
-            self.clients[number].interests.insert(SERVER_INTEREST, (parent, [zone, other].into()));
         }
         self.server_interests.0 += 1;
     }

@@ -1,14 +1,15 @@
 //! What everybody hears, and what must be true of it: of each message when it comes, of the whole at rest.
 
 use crate::simulation::bus::BUS;
+use crate::simulation::cast::{AI_CHANNELS, AI_CHANNELS_END, FAREWELL, Phase, Record, SINGLE_AIS};
 use crate::simulation::contract::{self, Value};
-use crate::simulation::play::{AI_CHANNELS, AI_CHANNELS_END, FAREWELL, Phase, Play, Record};
+use crate::simulation::play::Play;
 use crate::simulation::view::{Place, Seen};
 use crate::simulation::wire::{bodies, compare, describe_client, describe_internal, message, note};
 use donet::admin::{Answer, ExecutorFigures, Inspection, Question};
 use donet::daemon::External;
+use donet::reason::Reason;
 use donet::wire::{Channel, Datagram, Doid, MessageType, message_type as t};
-use donet_shards::ShardId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc;
 
@@ -24,6 +25,10 @@ impl Play {
         for body in self.fool.link.bodies(&mut self.world) {
             note(|| format!("fool ← {}", describe_internal(&body)));
             self.fool.link.answers.push(body);
+        }
+        for body in self.archivist.link.bodies(&mut self.world) {
+            note(|| format!("archivist ← {}", describe_internal(&body)));
+            self.archivist.link.answers.push(body);
         }
         for who in 0..self.links.len() {
             let Some(link) = self.links[who].as_mut() else { continue };
@@ -49,12 +54,17 @@ impl Play {
         match message_type {
             BUS => {
                 self.bus.hear(who, payload)?;
-                if self.random.below(3) == 0 {
+                if self.hall_answers > 0 {
+                    self.answer_in_the_hall(who);
+                } else if self.random.below(3) == 0 {
                     self.publish(who);
                 }
             }
             FAREWELL => {
                 let number = payload.u32().map_err(|error| error.to_string())?;
+                if self.early_farewells.remove(&number) {
+                    return Ok(());
+                }
                 let Some(count) = self.farewells.get_mut(&number) else {
                     return Err(format!("the post-remove of client {number} came before its end"));
                 };
@@ -151,6 +161,18 @@ impl Play {
         let doid = payload.doid().map_err(short)?;
         note(|| format!("AIs ← {}", describe_internal(body)));
         for ai in datagram.recipients().filter(|&recipient| (AI_CHANNELS..AI_CHANNELS_END).contains(&recipient)) {
+            let is_entry = matches!(
+                message_type,
+                t::STATESERVER_OBJECT_ENTER_AI_WITH_REQUIRED | t::STATESERVER_OBJECT_ENTER_AI_WITH_REQUIRED_OTHER
+            );
+            if let Some(single) = ai.checked_sub(SINGLE_AIS).filter(|_| is_entry)
+                && let Some((whose, is_told)) = self.single_ais.get_mut(single as usize)
+            {
+                *is_told |= *whose == doid;
+                if !*is_told {
+                    return Err(format!("AI {ai} has {doid} before {whose}, from which that has it (G2)"));
+                }
+            }
             let view = self.ai_views.entry(ai).or_default();
             let is_news = match message_type {
                 t::STATESERVER_OBJECT_ENTER_AI_WITH_REQUIRED | t::STATESERVER_OBJECT_ENTER_AI_WITH_REQUIRED_OTHER => {
@@ -185,14 +207,17 @@ impl Play {
 
     /// Lets everything come to rest, links' answers to each other included.
     pub fn rest(&mut self) -> Result<(), String> {
-        for client in &self.clients {
-            self.world.stall(client.peer, false);
+        // Who has gone takes nothing any more.
+        for client in self.clients.iter().filter(|client| client.stage != Phase::Gone) {
+            let is_stuck = matches!(client.stage, Phase::Stuck { .. });
+            self.world.stall(client.peer, is_stuck);
         }
         for _ in 0..200 {
             self.world.run();
             let before = self.bus.delivered;
+            let has_stored = self.tree.step_database(usize::MAX, &mut self.world);
             self.hear()?;
-            if self.bus.delivered == before && !self.world.advance(1) {
+            if self.bus.delivered == before && !has_stored && !self.world.advance(1) {
                 return Ok(());
             }
         }
@@ -201,12 +226,16 @@ impl Play {
 
     pub fn check_at_rest(&mut self) -> Result<(), String> {
         self.rest()?;
+        self.look_after_the_stuck()?;
         note(|| "--- rest".to_owned());
         self.bus.check_at_rest()?;
         let (asked, answered) = self.server_interests;
         let has_ended = self.clients.iter().any(|client| client.stage == Phase::Gone);
         if answered > asked || (answered < asked && !has_ended) {
             return Err(format!("{asked} interests were asked for by keepers, {answered} answered"));
+        }
+        if let Some(number) = self.early_farewells.first() {
+            return Err(format!("the post-remove of client {number} never came, whose daemon seemed to end"));
         }
         let is_gone = |number: u32| self.clients[number as usize].stage == Phase::Gone;
         let mut ended = self.farewells.iter().filter(|&(&number, _)| is_gone(number));
@@ -229,11 +258,13 @@ impl Play {
             return Err(format!("recorder: {:?} end or live wrongly", alive.symmetric_difference(&seen)));
         }
         self.check_answers()?;
+        self.check_archive()?;
         self.check_figures()?;
         self.check_ais()?;
         for number in 0..self.clients.len() {
             self.check_client(number).map_err(|error| format!("client {number}: {error}"))?;
         }
+        self.closed.clear();
         for thing in self.things.values_mut() {
             (thing.owner_changed, thing.used, thing.is_settled, thing.is_pinned) = (false, false, true, false);
         }
@@ -253,36 +284,50 @@ impl Play {
         compare(answers, std::mem::take(&mut link.expected)).map_err(|error| format!("the fool is {error}"))
     }
 
-    /// What the executors have counted is what was done to them.
-    fn check_figures(&mut self) -> Result<(), String> {
+    /// What each executor has counted.
+    fn figures(&mut self) -> Vec<ExecutorFigures> {
         let (send, figures) = mpsc::channel();
-        for shard in 0..self.shards {
+        for (daemon, shard) in self.tree.executors() {
             let send = send.clone();
             let reply = Box::new(move |answer| send.send(answer).expect("it is awaited"));
             let inspection = Inspection { question: Question::Figures, reply };
-            self.world.inject(ShardId(shard as u16), External::Inspect(inspection));
+            self.world.inject_into(daemon, shard, External::Inspect(inspection));
         }
         drop(send);
         self.world.run();
-        let all: Vec<Box<ExecutorFigures>> = figures
-            .try_iter()
-            .filter_map(|answer| match answer {
-                Answer::Figures(figures) => Some(figures),
-                _ => None,
-            })
-            .collect();
-        let sum = |figure: fn(&ExecutorFigures) -> u64| all.iter().map(|figures| figure(figures)).sum::<u64>();
+        let figures = figures.try_iter().filter_map(|answer| match answer {
+            Answer::Figures(figures) => Some(*figures),
+            _ => None,
+        });
+        figures.collect()
+    }
+
+    /// Datagrams that daemons have not sent upstream for want of a link.
+    pub fn count_lost_upstream(&mut self) -> u64 {
+        self.figures().iter().map(|of| of.metrics.upstream_datagrams_lost).sum()
+    }
+
+    /// What the executors have counted is what was done to them.
+    fn check_figures(&mut self) -> Result<(), String> {
+        let all = self.figures();
+        let sum = |figure: fn(&ExecutorFigures) -> u64| all.iter().map(figure).sum::<u64>();
         let expected = [
-            ("executors", self.shards as u64, all.len() as u64),
-            ("objects", (self.things.len() + self.giants.len()) as u64, sum(|of| of.metrics.objects)),
+            ("executors", self.tree.executors().len() as u64, all.len() as u64),
+            (
+                "objects",
+                (self.things.len() + self.giants.len() + self.archivist.awake()) as u64,
+                sum(|of| of.metrics.objects),
+            ),
             ("refused", self.refused, sum(|of| of.metrics.object_messages_refused)),
             // Client Agents count what they do not pass on: that a field has no value any more.
             ("unknown", self.unknown, sum(|of| of.metrics.unknown_messages).min(self.unknown)),
             ("timed out interests", 0, if self.has_timeouts { 0 } else { sum(|of| of.metrics.interests_timed_out) }),
             ("waiting fan-outs", 0, sum(|of| of.metrics.fan_outs_waiting)),
+            ("upstream datagrams lost", self.lost_upstream, sum(|of| of.metrics.upstream_datagrams_lost)),
             ("panics", 0, sum(|of| of.counters.uncontained_panics)),
         ];
         self.deferred = sum(|of| of.metrics.fan_outs_deferred);
+        self.dropped = self.dropped.max(sum(|of| of.metrics.closed(Reason::WriteBudget)));
         match expected.iter().find(|(_, expected, counted)| expected != counted) {
             Some((what, expected, counted)) => Err(format!("{counted} {what} counted, not {expected}")),
             None => Ok(()),
@@ -291,7 +336,7 @@ impl Play {
 
     fn check_client(&mut self, number: usize) -> Result<(), String> {
         let client = &mut self.clients[number];
-        if client.stage == Phase::Gone {
+        if matches!(client.stage, Phase::Gone | Phase::Stuck { .. }) {
             client.view.windows.clear();
             return Ok(());
         }

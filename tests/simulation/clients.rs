@@ -1,9 +1,10 @@
 //! What clients do.
 
+use crate::simulation::cast::{ORDINARY, Thing};
 use crate::simulation::contract::{self, Value};
-use crate::simulation::play::{ORDINARY, Play};
-use crate::simulation::wire::note;
-use donet::wire::{Doid, Encoder, message_type as t};
+use crate::simulation::play::Play;
+use donet::wire::{Doid, Encoder, Zone, message_type as t};
+use std::collections::BTreeSet;
 
 /// The interest that is opened where something is just going; other acts close it again, too.
 const MEETING_INTEREST: u16 = 2;
@@ -17,14 +18,7 @@ impl Play {
             5..=7 => self.write_shared(number),
             8 | 9 => self.use_own(number),
             10 => self.send_client(number, Encoder::client(t::CLIENT_HEARTBEAT)),
-            _ if self.random.below(6) == 0 => {
-                if self.random.below(2) == 0 {
-                    self.send_client(number, Encoder::client(t::CLIENT_DISCONNECT));
-                }
-                self.world.disconnect(self.clients[number].peer);
-                note(|| format!("client {number} goes"));
-                self.client_ends(number);
-            }
+            _ if self.random.below(6) == 0 => self.end_client(number),
             _ => {}
         }
     }
@@ -41,13 +35,12 @@ impl Play {
             return self.change_interest(number);
         }
         let doid = candidates[self.random.below(candidates.len())];
-        let keeper = self.things[&doid].keeper;
-        let (parent, zone) = self.settled_place();
-        let client = &mut self.clients[number];
-        client.next_context += 1;
-        let context = client.next_context;
-        client.asked.insert(context);
-        client.interests.insert(MEETING_INTEREST, (parent, [zone].into()));
+        let Thing { keeper, server, .. } = self.things[&doid];
+        let (parent, zone) = self.settled_place_on(&[server]);
+        if !self.note_interest(number, MEETING_INTEREST, Some((parent, [zone].into()))) {
+            return;
+        }
+        let context = self.next_context(number);
         let add = Encoder::client(t::CLIENT_ADD_INTEREST).u32(context).u16(MEETING_INTEREST).doid(parent).zone(zone);
         self.send_client(number, add);
         self.move_to(keeper, doid, (parent, zone));
@@ -61,24 +54,51 @@ impl Play {
         let (parent, zone) = self.settled_place();
         let other = self.zone();
         let (close, single) = (self.random.below(3) == 0, self.random.below(3) == 0);
-        let client = &mut self.clients[number];
-        client.next_context += 1;
-        let context = client.next_context;
+        let interest = match (close, single) {
+            (true, _) if !self.clients[number].interests.contains_key(&id) => return,
+            (true, _) => None,
+            (false, true) => Some((parent, [zone].into())),
+            (false, false) => Some((parent, [zone, other].into())),
+        };
+        if !self.note_interest(number, id, interest) {
+            return;
+        }
+        let context = self.next_context(number);
         let message = if close {
-            if client.interests.remove(&id).is_none() {
-                return;
-            }
             Encoder::client(t::CLIENT_REMOVE_INTEREST).u32(context).u16(id)
         } else if single {
-            client.interests.insert(id, (parent, [zone].into()));
             Encoder::client(t::CLIENT_ADD_INTEREST).u32(context).u16(id).doid(parent).zone(zone)
         } else {
-            client.interests.insert(id, (parent, [zone, other].into()));
             let message = Encoder::client(t::CLIENT_ADD_INTEREST_MULTIPLE).u32(context).u16(id).doid(parent);
             message.u16(2).zone(zone).zone(other)
         };
-        client.asked.insert(context);
         self.send_client(number, message);
+    }
+
+    /// The context of what a client asks for next.
+    fn next_context(&mut self, number: usize) -> u32 {
+        let client = &mut self.clients[number];
+        client.next_context += 1;
+        client.asked.insert(client.next_context);
+        client.next_context
+    }
+
+    /// Notes that an interest is opened, altered or closed; false when the client had better not. What clients below the first
+    /// daemon have closed, they open again only after a rest: something may still be on its way that was sent while the
+    /// daemon above knew of the earlier subscription, and what followed may have been missed in between.
+    pub fn note_interest(&mut self, number: usize, id: u16, interest: Option<(Doid, BTreeSet<Zone>)>) -> bool {
+        let client = &mut self.clients[number];
+        let (before, old) = (client.covered(), client.interests.remove(&id));
+        client.interests.extend(interest.map(|interest| (id, interest)));
+        let after = client.covered();
+        let Some(branch) = self.tree.branch(client.node) else { return true };
+        if after.difference(&before).any(|&place| self.closed.contains(&(branch, place))) {
+            client.interests.remove(&id);
+            client.interests.extend(old.map(|old| (id, old)));
+            return false;
+        }
+        self.closed.extend(before.difference(&after).map(|&place| (branch, place)));
+        true
     }
 
     /// A client writes what everybody may, on something that it sees.
@@ -115,7 +135,7 @@ impl Play {
             let set = Encoder::client(t::CLIENT_OBJECT_SET_FIELD).doid(doid).u16(contract::OWN);
             return self.send_client(number, contract::write(set, value));
         }
-        let place = self.settled_place();
+        let place = self.settled_place_on(&[self.things[&doid].server]);
         self.send_client(number, Encoder::client(t::CLIENT_OBJECT_LOCATION).doid(doid).doid(place.0).zone(place.1));
         self.things.get_mut(&doid).expect("its own").place = place;
         self.clients[number].view.moved.insert(doid);

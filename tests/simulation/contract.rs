@@ -15,10 +15,18 @@ pub const SOURCE: &str = "dclass Thing {
     setBanner(blob) broadcast ram;
     setBulk(blob) ram;
 };
-struct Crumb { uint8 size; };";
+struct Crumb { uint8 size; };
+dclass Keepsake {
+    setRank(uint32 = 5) required broadcast db;
+    setTitle(uint32 writer, uint32 number) broadcast ram db;
+    setPurse(uint32) db;
+    setMood(uint32) broadcast ram;
+};";
 pub const CLASS: u16 = 0;
 /// The struct: no class, though it has a number like one.
 pub const STRUCT: u16 = 1;
+/// What is stored.
+pub const CLASS_STORED: u16 = 2;
 /// Written by the keeper of an object, each time one more.
 pub const VALUE: u16 = 0;
 /// Written by the keeper, for AIs only.
@@ -43,6 +51,12 @@ pub const BANNER: u16 = 9;
 pub const BULK: u16 = 10;
 /// The struct's field: no class has it.
 pub const OF_STRUCT: u16 = 11;
+/// Of what is stored: shown, shown if it is there, only stored, never stored.
+pub const RANK: u16 = 12;
+pub const TITLE: u16 = 13;
+pub const PURSE: u16 = 14;
+pub const MOOD: u16 = 15;
+pub const RANK_DEFAULT: u32 = 5;
 /// What keepers write as they like.
 pub const KEPT: [u16; 3] = [PAIRED, HEAD, TAIL];
 

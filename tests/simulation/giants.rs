@@ -1,12 +1,13 @@
 //! Objects with a value so large that no message can show them whole: whoever asks for all of it gets nothing, nobody is
 //! told of them anew, and everything else about them goes on (SS-48).
 
+use crate::simulation::cast::{BACKSTAGE, GIANTS, ROOTS, Thing};
 use crate::simulation::contract;
-use crate::simulation::play::{BACKSTAGE, GIANTS, Play, ROOTS, Thing};
+use crate::simulation::play::Play;
 use crate::simulation::refusals::Fool;
 use crate::simulation::view::Place;
 use crate::simulation::wire::Payload;
-use donet::wire::{Encoder, MessageType, message_type as t};
+use donet::wire::{Doid, Encoder, MessageType, message_type as t};
 
 /// It fits a SET_FIELD, but no message that shows the whole object.
 const BANNER_BYTES: usize = 65_500;
@@ -27,7 +28,7 @@ impl Play {
             return;
         }
         let doid = doids[self.random.below(doids.len())];
-        let place = self.root_place();
+        let place = self.place_of_giant();
         let to = |message_type: MessageType| Self::tell(0, doid, message_type);
         let giant = self.giants.get_mut(&doid).expect("drawn");
         match self.random.below(8) {
@@ -52,7 +53,8 @@ impl Play {
                 // Without its banner it can be shown: where it goes, everybody is told.
                 let Giant { value, .. } = self.giants.remove(&doid).expect("drawn");
                 self.send(0, to(t::STATESERVER_OBJECT_DELETE_FIELD_RAM).doid(doid).u16(contract::BANNER));
-                self.things.insert(doid, Thing { value, ..Thing::default() });
+                let server = self.backstage_server();
+                self.things.insert(doid, Thing { value, server, ..Thing::default() });
                 self.move_to(0, doid, place);
             }
             5 => {
@@ -63,15 +65,24 @@ impl Play {
         }
     }
 
-    fn root_place(&mut self) -> Place {
-        (ROOTS[self.random.below(2)], self.zone())
+    fn backstage_server(&self) -> usize {
+        self.things[&BACKSTAGE.0].server
+    }
+
+    /// A root of its own State Server's: another one would count it, as it counts whatever is not its own, though it cannot
+    /// answer.
+    fn place_of_giant(&mut self) -> Place {
+        let server = self.backstage_server();
+        let roots: Vec<Doid> = ROOTS.into_iter().filter(|root| self.things[root].server == server).collect();
+        (roots[self.random.below(roots.len())], self.zone())
     }
 
     /// It grows where nobody looks, and goes where somebody may.
     fn raise_giant(&mut self) {
-        let (doid, place) = (self.next_giant, self.root_place());
+        let server = self.backstage_server();
+        let (doid, place) = (self.next_giant, self.place_of_giant());
         self.next_giant += 1;
-        self.create(0, doid, BACKSTAGE);
+        self.create_on(server, 0, doid, BACKSTAGE);
         self.things.remove(&doid);
         let banner = vec![b'!'; BANNER_BYTES];
         let set = Self::tell(0, doid, t::STATESERVER_OBJECT_SET_FIELD).doid(doid).u16(contract::BANNER);

@@ -1,163 +1,31 @@
-//! One simulated play: its cast, the model of what must be, and its course.
+//! One simulated play and its course.
 //!
 //! Everything that an act changes is written down in the model at once. What several senders could change at the same
 //! time without an order that the protocol promises is changed by one of them only until the next rest, so that the
 //! model needs to know nothing of the interleaving: whatever it is, the outcome is the same (G9).
 
 use crate::simulation::bus::Bus;
-use crate::simulation::contract::{self, Value};
+use crate::simulation::cast::{
+    AI_CHANNELS, AI_CHANNELS_END, BACKSTAGE, Client, FAREWELL, FAREWELLS, GIANTS, GROVES, HALL, KEEPER_CHANNEL,
+    KEEPERS, LARGE_BUDGET, LINKS_MAX, Link, ORDINARY, Phase, ROOTS, Record, SMALL_BUDGET, Thing, WANDERERS, ZONES,
+};
 use crate::simulation::giants::Giant;
 use crate::simulation::queries;
 use crate::simulation::refusals::Fool;
-use crate::simulation::stage::Stage;
+use crate::simulation::stored::Archivist;
+use crate::simulation::tree::Tree;
 use crate::simulation::view::{Place, View};
-use crate::simulation::wire::{Answer, bodies, describe_client, describe_internal, frame, note};
-use donet::daemon::{Daemon, LINK_ACCEPTOR, LINK_LISTENER, client_listener};
+use crate::simulation::wire::{describe_client, describe_internal, frame, note};
+use donet::daemon::Daemon;
 use donet::state_server::FanOutLimits;
 use donet::wire::{ALL_STATE_SERVERS, Channel, Doid, Encoder, MessageType, Zone, message_type as t};
-use donet_shards::ShardId;
-use donet_shards::sim::{Peer, Random, Shape, World};
+use donet_shards::sim::{Random, Shape, World};
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Range;
-
-/// Heartbeats, and owners that may move what is theirs.
-const CLIENT_AGENTS: &str = "heartbeat_timeout_ms = 1000\nrelocate = true\n";
-pub const CONTROL_CHANNEL: Channel = 102_000;
-const FIRST_SESSION: Channel = 1_000_000;
-/// Keepers create objects and write what is not the clients'.
-pub const KEEPERS: usize = 3;
-const LINKS_MAX: usize = 9;
-pub const KEEPER_CHANNEL: Channel = 500_000;
-/// AIs: those of many objects first, then those of single ones, two for each.
-pub const AI_CHANNELS: Channel = 600_000;
-pub const AI_CHANNELS_END: Channel = AI_CHANNELS + 2 * 70_000;
-/// AIs of many objects: one for each keeper, and behind them one that whole families are given to.
-pub const CREWS: Channel = AI_CHANNELS;
-pub const PRESS: Channel = CREWS + KEEPERS as Channel;
-const FAREWELLS: Channel = 910_000;
-pub const FAREWELL: MessageType = MessageType(60_001);
-pub const BUS_CHANNELS: Channel = 900_000;
-/// Parents that never move or end.
-pub const ROOTS: [Doid; 2] = [20_000, 20_001];
-/// Parents that are moved between zones of the roots, with their children.
-pub const WANDERERS: [Doid; 2] = [20_002, 20_003];
-/// Parents that are moved and end like other objects.
-pub const GROVES: Range<Doid> = 21_000..22_000;
-/// Objects that are too large to be shown.
-pub const GIANTS: Range<Doid> = 22_000..23_000;
-/// Anything else that keepers make.
-pub const ORDINARY: Range<Doid> = 30_000..60_000;
-/// No object.
-pub const NOBODY: Doid = 77_777;
-pub const ZONES: usize = 4;
-/// Where session objects are; no client looks there.
-pub const BACKSTAGE: Place = (ROOTS[1], 99);
-/// Interests that the AI opens for clients.
-pub const SERVER_INTEREST: u16 = 100;
-
-/// The secret that objects are created with.
-pub const SECRET: u16 = 7;
-
-/// A live object.
-#[derive(Clone, Debug)]
-pub struct Thing {
-    pub place: Place,
-    pub value: u32,
-    pub secret: u16,
-    /// What its keeper has set of [`contract::KEPT`].
-    pub set: BTreeMap<u16, Value>,
-    pub keeper: usize,
-    /// Set explicitly; otherwise the parent's.
-    pub ai: Option<Channel>,
-    pub owner: Channel,
-    /// Since the last rest.
-    pub owner_changed: bool,
-    /// By its owner, since the last rest.
-    pub used: bool,
-    /// At the last rest it was there.
-    pub is_settled: bool,
-    /// Somebody else than its keeper relies on it until the next rest.
-    pub is_pinned: bool,
-    pub is_session_object: bool,
-}
-
-impl Default for Thing {
-    fn default() -> Self {
-        Self {
-            place: (0, 0),
-            value: 0,
-            secret: SECRET,
-            set: BTreeMap::new(),
-            keeper: 0,
-            ai: None,
-            owner: 0,
-            owner_changed: false,
-            used: false,
-            is_settled: false,
-            is_pinned: false,
-            is_session_object: false,
-        }
-    }
-}
-
-/// What the recorder, who covers every location, has heard of an object.
-#[derive(Debug, Default)]
-pub struct Record {
-    pub place: Place,
-    pub value: u32,
-    pub history: Vec<(u16, Value)>,
-    /// It has ended; another one of its doid may come.
-    pub is_over: bool,
-    /// The histories of those that had its doid before.
-    pub former: Vec<Vec<(u16, Value)>>,
-}
-
-impl Record {
-    /// The last value of each field that is set.
-    pub fn set_fields(&self) -> BTreeMap<u16, Value> {
-        let mut set: BTreeMap<u16, Value> = self.history.iter().copied().collect();
-        set.retain(|field, value| *value != contract::UNSET && *field != contract::PING);
-        set
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
-    /// HELLO is sent.
-    Greeting,
-    Established,
-    /// Sends no heartbeats any more.
-    Silent,
-    Gone,
-}
-
-pub struct Client {
-    pub peer: Peer,
-    pub channel: Channel,
-    pub stage: Phase,
-    pub unread: Vec<u8>,
-    pub view: View,
-    pub interests: BTreeMap<u16, (Doid, BTreeSet<Zone>)>,
-    pub next_context: u32,
-    pub asked: BTreeSet<u32>,
-    pub written: u32,
-}
-
-pub struct Link {
-    pub peer: Peer,
-    pub unread: Vec<u8>,
-    /// Answers to queries, until they are looked at.
-    pub answers: Vec<Vec<u8>>,
-    /// The answers that must have come by the next rest, to what was asked since the last.
-    pub expected: Vec<Answer>,
-}
 
 pub struct Play {
     pub world: World<Daemon>,
     pub random: Random,
-    pub hash: u32,
-    pub home: ShardId,
-    pub shards: usize,
+    pub tree: Tree,
     /// The keepers first; the others come and go. Their places are those in the bus.
     pub links: Vec<Option<Link>>,
     pub recorder: Link,
@@ -165,8 +33,14 @@ pub struct Play {
     pub ais: Link,
     /// What each of them has been told that it is responsible for.
     pub ai_views: BTreeMap<Channel, BTreeSet<Doid>>,
+    /// AIs of single objects: whose, and whether it has been told so. Those who inherit it come behind.
+    pub single_ais: Vec<(Doid, bool)>,
     pub bus: Bus,
+    /// How many more answers are given in the hall.
+    pub hall_answers: usize,
     pub clients: Vec<Client>,
+    /// What clients of a branch of the tree have closed since the last rest.
+    pub closed: BTreeSet<(usize, Place)>,
     pub things: BTreeMap<Doid, Thing>,
     pub records: BTreeMap<Doid, Record>,
     pub next_doid: Doid,
@@ -174,6 +48,7 @@ pub struct Play {
     pub giants: BTreeMap<Doid, Giant>,
     pub next_giant: Doid,
     pub fool: Fool,
+    pub archivist: Archivist,
     pub next_question: u32,
     /// How many messages the State Server must have refused by now.
     pub refused: u64,
@@ -183,6 +58,16 @@ pub struct Play {
     pub unknown: u64,
     /// By client: how often its post-remove has come.
     pub farewells: BTreeMap<u32, u32>,
+    /// Clients whose post-remove is due although they live: a daemon between has lost its link upstream.
+    pub early_farewells: BTreeSet<u32>,
+    /// Datagrams that have not gone upstream for want of a link.
+    pub lost_upstream: u64,
+    /// What may wait for a client that does not read, and how many have had more.
+    pub write_budget: usize,
+    pub dropped: u64,
+    /// Daemons that have crashed, and links between daemons that were lost.
+    pub crashes: u64,
+    pub breaks: u64,
     /// Interests that keepers have asked for, and what of that has been answered.
     pub server_interests: (usize, usize),
     /// Interests run into their time-out.
@@ -213,26 +98,31 @@ impl Play {
         // Some interests run into their time-out; what comes late must come all the same.
         let has_timeouts = seed % 7 == 6;
         let timeout_ms = if has_timeouts { 1 } else { 60_000 };
-        let client_agents = format!("interest_timeout_ms = {timeout_ms}\n{CLIENT_AGENTS}");
-        let stage = Stage::whole(contract::SOURCE, &client_agents).sliced(slices_of(seed));
-        let (hash, home) = (stage.hash(), stage.home(shape.shards));
-        let mut world = stage.world(seed, shape);
-        let recorder = Link::new(world.connect(LINK_ACCEPTOR, LINK_LISTENER));
-        let ais = Link::new(world.connect(LINK_ACCEPTOR, LINK_LISTENER));
-        let fool = Fool::new(Link::new(world.connect(LINK_ACCEPTOR, LINK_LISTENER)));
+        let write_budget = if seed % 4 == 2 { SMALL_BUDGET } else { LARGE_BUDGET };
+        let client_agents = format!("interest_timeout_ms = {timeout_ms}\nwrite_buffer_size = {write_budget}\n");
+        let (tree, mut world) = Tree::plant(seed, shape, slices_of(seed), &client_agents);
+        let mut random = Random::new(seed ^ 0x5eed);
+        let mut connect = || {
+            let sturdy: Vec<usize> = (0..tree.nodes.len()).filter(|&node| tree.frail() != Some(node)).collect();
+            let node = sturdy[random.below(sturdy.len())];
+            Link::new(node, tree.connect(node, &mut world))
+        };
+        let (recorder, ais, fool) = (connect(), connect(), Fool::new(connect()));
+        let archivist = Archivist::new(connect());
         let mut play = Self {
             world,
-            random: Random::new(seed ^ 0x5eed),
-            hash,
-            home,
+            random,
+            tree,
             has_timeouts,
-            shards: shape.shards,
             links: Vec::new(),
             recorder,
             ais,
             ai_views: BTreeMap::new(),
+            single_ais: Vec::new(),
             bus: Bus::new(LINKS_MAX),
+            hall_answers: 0,
             clients: Vec::new(),
+            closed: BTreeSet::new(),
             things: BTreeMap::new(),
             records: BTreeMap::new(),
             next_doid: ORDINARY.start,
@@ -240,11 +130,18 @@ impl Play {
             giants: BTreeMap::new(),
             next_giant: GIANTS.start,
             fool,
+            archivist,
             next_question: 1 << 31,
             refused: 0,
             deferred: 0,
             unknown: 0,
             farewells: BTreeMap::new(),
+            early_farewells: BTreeSet::new(),
+            lost_upstream: 0,
+            write_budget,
+            dropped: 0,
+            crashes: 0,
+            breaks: 0,
             server_interests: (0, 0),
             written: 0,
         };
@@ -266,9 +163,11 @@ impl Play {
             self.send(keeper, own);
         }
         self.send(0, Encoder::control(t::CONTROL_ADD_CHANNEL).channel(FAREWELLS));
+        self.open_the_archive();
         self.world.run();
         for (number, root) in ROOTS.into_iter().enumerate() {
-            self.create(0, root, (0, 0));
+            let servers = self.tree.servers_of(0);
+            self.create_on(servers[number % servers.len()], 0, root, (0, 0));
             let set_ai = Encoder::internal(&[root.into()], KEEPER_CHANNEL, t::STATESERVER_OBJECT_SET_AI);
             self.send(0, set_ai.channel(KEEPER_CHANNEL + number as u64));
             self.things.get_mut(&root).expect("just made").ai = Some(KEEPER_CHANNEL + number as u64);
@@ -288,8 +187,10 @@ impl Play {
     pub fn send(&mut self, link: usize, message: Encoder) {
         let frame = frame(message);
         note(|| format!("link {link} → {}", describe_internal(&frame[2..])));
-        if let Some(link) = &self.links[link] {
-            self.world.send(link.peer, &frame);
+        if let Some(sender) = &mut self.links[link] {
+            self.world.send(sender.peer, &frame);
+            sender.sent_bytes += frame.len();
+            self.bus.has_sent(link, sender.sent_bytes);
         }
     }
 
@@ -298,9 +199,16 @@ impl Play {
         Encoder::internal(&[recipient.into()], KEEPER_CHANNEL + keeper as u64, message_type)
     }
 
-    /// A channel of the State Server's control role.
-    pub fn control(&mut self) -> Channel {
-        if self.random.below(4) == 0 { ALL_STATE_SERVERS } else { CONTROL_CHANNEL }
+    /// A channel of a State Server's control role.
+    pub fn control(&mut self, server: usize) -> Channel {
+        // Where there are several, each of them would do it.
+        let is_only_one = self.tree.servers() == 1;
+        if is_only_one && self.random.below(4) == 0 { ALL_STATE_SERVERS } else { self.tree.control_of(server) }
+    }
+
+    /// A channel that reaches all State Servers.
+    pub fn control_of_all(&mut self) -> Channel {
+        if self.tree.servers() == 1 { self.control(0) } else { ALL_STATE_SERVERS }
     }
 
     pub fn send_as_fool(&mut self, message: Encoder) {
@@ -319,16 +227,22 @@ impl Play {
 
     pub fn add_link(&mut self) {
         let who = self.links.len();
-        self.links.push(Some(Link::new(self.world.connect(LINK_ACCEPTOR, LINK_LISTENER))));
-        self.bus.join(who);
+        let node = if who < KEEPERS { self.tree.keeper_home(who) } else { self.random.below(self.tree.nodes.len()) };
+        self.links.push(Some(Link::new(node, self.tree.connect(node, &mut self.world))));
+        self.bus.join(who, self.tree.way_up(node));
+        self.send(who, Encoder::control(t::CONTROL_ADD_CHANNEL).channel(HALL));
+        self.bus.subscribe(who, HALL);
     }
 
     fn add_client(&mut self) {
         let number = self.clients.len();
-        let peer = self.world.connect(self.home, client_listener(0));
+        let agents = self.tree.client_agents();
+        let node = agents[self.random.below(agents.len())];
+        let (peer, channel) = self.tree.admit(node, &mut self.world);
         self.clients.push(Client {
             peer,
-            channel: FIRST_SESSION + number as u64,
+            node,
+            channel,
             stage: Phase::Greeting,
             unread: Vec::new(),
             view: View::default(),
@@ -337,14 +251,15 @@ impl Play {
             asked: BTreeSet::new(),
             written: 0,
         });
-        self.send_client(number, Encoder::client(t::CLIENT_HELLO).u32(self.hash).blob(b"sim"));
+        let hash = self.tree.hash();
+        self.send_client(number, Encoder::client(t::CLIENT_HELLO).u32(hash).blob(b"sim"));
     }
 
     /// The keeper lets a client in, with an object that shall not survive it and a message for its end.
     fn establish(&mut self, number: usize) {
         let channel = self.clients[number].channel;
         self.send(0, Self::tell(0, channel, t::CLIENTAGENT_SET_STATE).u16(2));
-        let doid = 60_000 + number as Doid;
+        let doid = Self::session_object(number);
         self.create(0, doid, BACKSTAGE);
         self.things.get_mut(&doid).expect("just made").is_session_object = true;
         self.send(0, Self::tell(0, channel, t::CLIENTAGENT_ADD_SESSION_OBJECT).doid(doid));
@@ -353,10 +268,17 @@ impl Play {
         self.clients[number].stage = Phase::Established;
     }
 
+    pub fn session_object(client: usize) -> Doid {
+        60_000 + client as Doid
+    }
+
     /// The model of a session's end.
     pub fn client_ends(&mut self, number: usize) {
-        if matches!(self.clients[number].stage, Phase::Established | Phase::Silent) {
-            self.things.remove(&(60_000 + number as Doid));
+        if let Some(branch) = self.tree.branch(self.clients[number].node) {
+            self.closed.extend(self.clients[number].covered().into_iter().map(|place| (branch, place)));
+        }
+        if self.clients[number].stage.has_farewell() {
+            self.things.remove(&Self::session_object(number));
             self.farewells.entry(number as u32).or_insert(0);
         }
         self.clients[number].stage = Phase::Gone;
@@ -370,16 +292,18 @@ impl Play {
 
     fn burst(&mut self) -> Result<(), String> {
         for _ in 0..1 + self.random.below(8) {
-            match self.random.below(12) {
+            match self.random.below(14) {
+                12 | 13 => self.archivist_acts(),
                 0..=4 => self.keeper_acts(),
                 5..=7 => self.client_acts(),
                 8 => self.fool_acts(),
                 _ => self.link_acts(),
             }
         }
-        if self.random.below(8) == 0 {
+        if self.random.below(8) == 0 && self.write_budget == LARGE_BUDGET {
             let number = self.random.below(self.clients.len());
-            let stalled = self.random.below(2) == 0;
+            let is_stuck = matches!(self.clients[number].stage, Phase::Stuck { .. });
+            let stalled = is_stuck || self.random.below(2) == 0;
             self.world.stall(self.clients[number].peer, stalled);
         }
         match self.random.below(4) {
@@ -388,6 +312,10 @@ impl Play {
                 let steps = self.random.below(120);
                 self.world.advance(steps);
             }
+        }
+        if self.random.below(2) == 0 {
+            let operations_max = 1 + self.random.below(6);
+            self.tree.step_database(operations_max, &mut self.world);
         }
         self.hear()
     }
@@ -411,8 +339,11 @@ impl Play {
                 }
                 self.client_ends(number);
             }
+            if let Phase::Stuck { rounds } = &mut self.clients[number].stage {
+                *rounds += 1;
+            }
         }
-        Ok(())
+        self.look_after_the_stuck()
     }
 
     fn change_the_cast(&mut self) {
@@ -427,6 +358,16 @@ impl Play {
             self.clients[number].stage = Phase::Silent;
             self.farewells.insert(number as u32, 0);
         }
+        if self.random.below(4) == 0
+            && let Some(number) = self.established()
+        {
+            self.stop_reading(number);
+        }
+    }
+
+    /// Whether there are several daemons.
+    pub fn is_joined(&self) -> bool {
+        self.tree.nodes.len() > 1
     }
 
     /// Plays; some text when a guarantee is not kept.
@@ -438,12 +379,18 @@ impl Play {
                 self.burst()?;
             }
             self.check_at_rest()?;
+            self.talk_in_the_hall()?;
             queries::check(self)?;
             for _ in 0..2 {
                 self.structural()?;
             }
             self.pass_time()?;
             self.change_the_cast();
+            match self.random.below(3) {
+                0 => self.crash()?,
+                1 => self.break_upstream()?,
+                _ => {}
+            }
         }
         self.check_at_rest()
     }
@@ -476,16 +423,5 @@ impl Play {
     pub fn ai_of(&self, doid: Doid) -> Channel {
         let Some(thing) = self.things.get(&doid) else { return 0 };
         thing.ai.unwrap_or_else(|| self.ai_of(thing.place.0))
-    }
-}
-
-impl Link {
-    fn new(peer: Peer) -> Self {
-        Self { peer, unread: Vec::new(), answers: Vec::new(), expected: Vec::new() }
-    }
-
-    pub fn bodies(&mut self, world: &mut World<Daemon>) -> Vec<Vec<u8>> {
-        self.unread.extend(world.received(self.peer));
-        bodies(&mut self.unread)
     }
 }

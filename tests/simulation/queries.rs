@@ -1,7 +1,8 @@
 //! Questions of all kinds, asked at rest: the answers must be what the model knows.
 
+use crate::simulation::cast::{KEEPER_CHANNEL, ROOTS, Record};
 use crate::simulation::contract::{self, Value};
-use crate::simulation::play::{KEEPER_CHANNEL, Play, ROOTS, Record};
+use crate::simulation::play::Play;
 use crate::simulation::wire::{Answer, Payload, compare, message};
 use donet::wire::{Channel, Doid, Encoder, MessageType, Zone, children_channel, message_type as t};
 use std::collections::BTreeMap;

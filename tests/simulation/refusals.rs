@@ -4,8 +4,9 @@
 //! What it sends would be noticed by the others if it had an effect: its values are nobody's, its places and channels are
 //! nowhere. It hears exactly the answers that there are, and the State Server counts exactly these refusals.
 
+use crate::simulation::cast::{CREWS, KEEPERS, Link, NOBODY, ORDINARY, ROOTS, SECRET};
 use crate::simulation::contract;
-use crate::simulation::play::{CONTROL_CHANNEL, CREWS, KEEPERS, Link, NOBODY, ORDINARY, Play, ROOTS, SECRET};
+use crate::simulation::play::Play;
 use crate::simulation::wire::{Answer, Payload};
 use donet::wire::{Channel, Doid, Encoder, MessageType, message_type as t};
 
@@ -106,7 +107,8 @@ impl Play {
             true => t::STATESERVER_CREATE_OBJECT_WITH_REQUIRED_OTHER,
             false => t::STATESERVER_CREATE_OBJECT_WITH_REQUIRED,
         };
-        let control = self.control();
+        let server = self.things[&existing].server;
+        let control = self.control(server);
         let head = |doid: Doid, class: u16| Payload::new().u32(doid).u32(ROOTS[0]).u32(1).u16(class);
         let whole = |head: Payload, secret: u16| head.u32(POISON).u16(secret);
         let paired = |payload: Payload| match with_other {
@@ -178,8 +180,9 @@ impl Play {
         let bytes = self.random.below(payload.0.len());
         if message_type == t::STATESERVER_DELETE_AI_OBJECTS && self.random.below(2) == 0 {
             // Every executor is told.
-            let refusals = self.shards as u64;
-            return Wrong { refusals, ..Wrong::refused(CONTROL_CHANNEL, message_type, payload).cut(bytes) };
+            let server = self.things[&doid].server;
+            let (control, refusals) = (self.tree.control_of(server), self.tree.executors_of(server) as u64);
+            return Wrong { refusals, ..Wrong::refused(control, message_type, payload).cut(bytes) };
         }
         Wrong::refused(doid, message_type, payload).cut(bytes)
     }
@@ -287,7 +290,7 @@ impl Play {
         let number = self.random.below(kinds.len());
         let (message_type, payload) = kinds.into_iter().nth(number).expect("drawn of them");
         let is_for_all = message_type == t::STATESERVER_DELETE_AI_OBJECTS && self.random.below(2) == 0;
-        let to = if is_for_all { self.control() } else { doid.into() };
+        let to = if is_for_all { self.control_of_all() } else { doid.into() };
         Wrong::unheard(to, message_type, payload)
     }
 

@@ -1,11 +1,14 @@
-//! Whole daemons in a simulated world, with every role that needs no disk.
+//! Whole daemons in a simulated world, with every role; what is stored is stored in memory.
 
 use donet::config::{self, Config};
 use donet::daemon::{Daemon, Shared};
+use donet::database_server::{EngineHandle, SteppedEngine};
 use donet::state_server::FanOutLimits;
+use donet::wire::Doid;
 use donet_dc::{Contract, Options, Source, TextPolicy};
 use donet_shards::ShardId;
-use donet_shards::sim::{Shape, World};
+use donet_shards::sim::{DaemonId, Shape, World};
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -31,6 +34,7 @@ pub struct Stage {
     config: Arc<Config>,
     contract: Arc<Contract>,
     fan_outs: FanOutLimits,
+    databases: Vec<EngineHandle>,
 }
 
 impl Stage {
@@ -46,7 +50,15 @@ impl Stage {
         let sources = [Source { name: "sim.dc".into(), text: contract.into() }];
         let contract = Contract::parse(&sources, &Options::default()).unwrap_or_else(|error| panic!("{error}"));
         let config = config::parse(Path::new("/sim/daemon.toml"), config).unwrap_or_else(|error| panic!("{error}"));
-        Self { config: Arc::new(config), contract: Arc::new(contract), fan_outs: FanOutLimits::default() }
+        let (config, contract) = (Arc::new(config), Arc::new(contract));
+        Self { config, contract, fan_outs: FanOutLimits::default(), databases: Vec::new() }
+    }
+
+    /// With a database in memory for its Database Server, which has such a pool of doids. It writes when it is told to.
+    #[allow(dead_code, reason = "not every simulated world stores something")]
+    pub fn storing(self, pool: RangeInclusive<Doid>) -> (Self, SteppedEngine) {
+        let engine = SteppedEngine::new(self.contract.clone(), pool);
+        (Self { databases: vec![engine.handle()], ..self }, engine)
     }
 
     /// With other slices of what is for many objects.
@@ -57,16 +69,32 @@ impl Stage {
 
     /// A world of one daemon.
     pub fn world(&self, seed: u64, shape: Shape) -> World<Daemon> {
+        World::shaped(seed, shape, self.executors(shape))
+    }
+
+    /// A further daemon of a world.
+    #[allow(dead_code, reason = "not every world has several")]
+    pub fn join(&self, world: &mut World<Daemon>, shape: Shape) -> DaemonId {
+        world.add_daemon(shape, self.executors(shape))
+    }
+
+    /// Starts a daemon again that has crashed.
+    #[allow(dead_code, reason = "not in every world daemons crash")]
+    pub fn restart(&self, world: &mut World<Daemon>, daemon: DaemonId, shape: Shape) {
+        world.restart(daemon, shape, self.executors(shape));
+    }
+
+    fn executors(&self, shape: Shape) -> impl FnMut(ShardId) -> Daemon {
         let shared = Shared {
             config: self.config.clone(),
             contract: self.contract.clone(),
             text: TextPolicy::Utf8,
-            databases: Vec::new(),
+            databases: self.databases.clone(),
             reloadable: Default::default(),
             fan_outs: self.fan_outs,
             circle_channel: None,
         };
-        World::shaped(seed, shape, |shard| Daemon::new(shared.clone(), shard, shape.shards))
+        move |shard| Daemon::new(shared.clone(), shard, shape.shards)
     }
 
     /// The hash that clients say hello with.

@@ -3,9 +3,10 @@
 //! What a parent knows of its children is settled only at rest, and there these begin. While they are under way, slice by
 //! slice, everything else goes on, but for what would change whom they concern.
 
+use crate::simulation::cast::{CREWS, GROVES, KEEPERS, ORDINARY, PRESS, ROOTS, Thing};
 use crate::simulation::contract;
-use crate::simulation::play::{CREWS, GROVES, KEEPERS, ORDINARY, PRESS, Play, ROOTS, Thing};
-use donet::wire::{Channel, Doid, Encoder, MessageType, Zone, children_channel, message_type as t};
+use crate::simulation::play::Play;
+use donet::wire::{Channel, Doid, Encoder, MessageType, children_channel, message_type as t};
 use std::collections::BTreeSet;
 
 /// Whom something is about that is under way.
@@ -73,7 +74,7 @@ impl Play {
             1 => PRESS,
             _ => CREWS + self.random.below(KEEPERS) as Channel,
         };
-        let control = self.control();
+        let control = self.control_of_all();
         self.send(0, Self::tell(0, control, t::STATESERVER_DELETE_AI_OBJECTS).channel(ai));
         let its = self.things.iter().filter(|(_, thing)| ai != 0 && thing.ai == Some(ai));
         let doids = its.map(|(&doid, _)| doid).collect();
@@ -99,7 +100,7 @@ impl Play {
                 family.iter().for_each(|&doid| self.note_owner(doid, owner));
             }
             _ => {
-                let place = (ROOTS[self.random.below(2)], self.zone());
+                let place = self.root_place(&[self.things[&parent].server]);
                 self.send(0, order.doid(place.0).zone(place.1));
                 family.iter().for_each(|doid| self.things.get_mut(doid).expect("a child").place = place);
             }
@@ -110,7 +111,8 @@ impl Play {
 
     fn meanwhile(&mut self, mut concerned: Concerned) -> Result<(), String> {
         for _ in 0..2 + self.random.below(10) {
-            match self.random.below(8) {
+            match self.random.below(9) {
+                8 => self.archivist_acts(),
                 0 => self.look_elsewhere(),
                 1 => self.write_something(),
                 2 => self.write_in_vain(&mut concerned.doomed),
@@ -151,13 +153,6 @@ impl Play {
         self.send(thing.keeper, set.doid(*doid).u16(contract::VALUE).u32(thing.value));
     }
 
-    fn create_at_a_root(&mut self) {
-        let (doid, place) = (self.next_doid, (ROOTS[self.random.below(2)], self.zone()));
-        self.next_doid += 1;
-        let keeper = self.random.below(KEEPERS);
-        self.create_anew(keeper, doid, place);
-    }
-
     /// Somebody whom it does not concern, at a root, where nothing ends.
     fn survivor_acts(&mut self, changed: &BTreeSet<Doid>) {
         let is_apart = |doid: &Doid, thing: &Thing| {
@@ -173,7 +168,7 @@ impl Play {
             0 => self.ask_own(doid),
             1 => self.set_value(doid),
             _ => {
-                let place: (Doid, Zone) = (ROOTS[self.random.below(2)], self.zone());
+                let place = self.root_place(&[self.things[&doid].server]);
                 self.move_to(self.things[&doid].keeper, doid, place);
             }
         }

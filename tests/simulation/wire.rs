@@ -71,6 +71,11 @@ impl Payload {
         self
     }
 
+    pub fn bytes(mut self, bytes: &[u8]) -> Self {
+        self.0.extend(bytes);
+        self
+    }
+
     pub fn value(self, value: Value) -> Self {
         self.u32(value.0).u32(value.1)
     }

@@ -34,7 +34,7 @@ pub(super) struct PeerState {
     /// The peer will send no more; told to the server after its last byte.
     ends: bool,
     end_told: bool,
-    /// It was reset.
+    /// It was reset: what the server writes before it knows is lost, too.
     is_broken: bool,
     /// The server has ended it; what is unsent still leaves.
     closed: bool,
@@ -246,6 +246,9 @@ impl<S: Shard> World<S> {
     pub(super) fn write(&mut self, executor: usize, connection: ConnectionId, bytes: &[u8]) {
         let Some(&index) = self.served.get(&(executor, connection)) else { return };
         let peer = &mut self.peers[index];
+        if peer.is_broken {
+            return;
+        }
         peer.unsent.extend(bytes);
         let budget = peer.options.write_budget_bytes;
         // A peer that reads takes what its socket has room for at once.

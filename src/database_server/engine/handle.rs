@@ -161,6 +161,20 @@ impl EngineHandle {
         Ok(Self(Arc::new(Shared { jobs, queued_bytes, thread, control, figures, engine_figures })))
     }
 
+    /// A way in to which nobody belongs yet: whoever holds the other end does what the thread would.
+    pub(super) fn without_thread() -> (Self, Receiver<Job>) {
+        let (jobs, receiver) = channel();
+        let engine_figures: Arc<EngineFigures> = Arc::default();
+        let queued_bytes = engine_figures.queued_bytes.clone();
+        let (thread, control, figures) = (Mutex::default(), Mutex::default(), Arc::default());
+        (Self(Arc::new(Shared { jobs, queued_bytes, thread, control, figures, engine_figures })), receiver)
+    }
+
+    /// An operation that weighs so much waits no more.
+    pub(super) fn is_taken(&self, weight_bytes: usize) {
+        self.0.queued_bytes.fetch_sub(weight_bytes, Ordering::Relaxed);
+    }
+
     /// Queues an operation; its completion is handed on for `shard`. Operations are carried out in the order in which
     /// they were submitted. After a shutdown they are dropped.
     pub fn submit(&self, shard: ShardId, request: DatabaseRequest) {

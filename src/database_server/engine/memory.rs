@@ -1,13 +1,15 @@
-//! A storage in memory for tests: it shares its tables with its clones, so that dropping one and opening another is a
+//! A storage in memory, for tests and the simulator: it shares its tables with its clones, so that dropping one and opening another is a
 //! restart, and it fails when it is told to.
 
+#[cfg(test)]
 use super::records::{OBJECT_NUMBER, object_key};
 use super::storage::{Change, Storage, StorageError, Table};
+#[cfg(test)]
 use crate::wire::Doid;
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 #[derive(Clone, Default)]
 pub(in super::super) struct MemoryStorage(Arc<Mutex<State>>);
@@ -29,16 +31,18 @@ pub(in super::super) struct State {
 
 impl MemoryStorage {
     /// Another storage that holds what this one holds now.
+    #[cfg(test)]
     pub fn copy_of(other: &Self) -> Self {
         let records = other.state().records.clone();
         Self(Arc::new(Mutex::new(State { records, ..State::default() })))
     }
 
     pub fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap()
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Every record, as hexadecimal text: the stored format as a whole.
+    #[cfg(test)]
     pub fn dump(&self) -> Vec<String> {
         let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
         let state = self.state();
@@ -46,6 +50,7 @@ impl MemoryStorage {
     }
 
     /// Puts an object there whose record is no archive.
+    #[cfg(test)]
     pub fn corrupt_object(&self, doid: Doid) {
         let key = object_key(doid, OBJECT_NUMBER).to_vec();
         self.state().records.insert((Table::Objects, key), Bytes::from_static(&[9, 9]));

@@ -12,6 +12,7 @@
 //! * [`records`] and [`schema`] are the stored format, pinned by golden bytes.
 //! * [`walk`] goes through all stored objects.
 //! * [`outbox`] is what the SQL sink has not got yet, and [`reader`] how it reads that.
+//! * [`stepped`] is an engine without a thread, over [`memory`]: the simulator's.
 //! * [`rocks`] is the storage on disk, and with [`bare`], which the benchmark compares it with, all that names `rocksdb`; [`synced`] is how it finds out that a
 //!   disk has lost what it had promised to keep.
 //!
@@ -25,7 +26,6 @@ mod control;
 mod database;
 mod error;
 mod handle;
-#[cfg(test)]
 mod memory;
 mod offline;
 mod outbox;
@@ -33,6 +33,7 @@ mod reader;
 mod records;
 mod rocks;
 mod schema;
+mod stepped;
 mod storage;
 mod synced;
 #[cfg(test)]
@@ -59,6 +60,7 @@ pub use handle::{Engine, EngineHandle, QUEUE_BYTES_MAX};
 pub use offline::{OfflineDatabase, Statistics, backup_progress, one, restore};
 pub use outbox::{ObjectChange, OutboxEntry, OutboxPosition};
 pub use reader::{OutboxReader, ReaderError};
+pub use stepped::SteppedEngine;
 pub use walk::{Walk, Walked};
 #[cfg(test)]
 pub(super) use {database::Database, memory::MemoryStorage};
