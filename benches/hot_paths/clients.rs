@@ -79,7 +79,6 @@ impl Game {
             databases: Vec::new(),
             reloadable: Default::default(),
             fan_outs: Default::default(),
-            circle_channel: None,
         };
         let mut world = World::new(1, shards, 64, |shard| Daemon::new(shared.clone(), shard, shards));
         let ai = world.connect(LINK_ACCEPTOR, LINK_LISTENER);

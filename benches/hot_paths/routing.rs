@@ -89,7 +89,6 @@ fn daemon(name: String, shards: usize, there: bool, channel: impl Fn(u64) -> Cha
         databases: Vec::new(),
         reloadable: Default::default(),
         fan_outs: Default::default(),
-        circle_channel: None,
     };
     let mut world = World::new(1, shards, 64, |shard| Daemon::new(shared.clone(), shard, shards));
     // Links go to the executor that has the fewest: with two the second is on the other, the third beside the first.

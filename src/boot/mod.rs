@@ -19,14 +19,12 @@ use crate::database_server::{Engine, EngineHandle};
 use crate::event_logger::{EventLoggerServer, RunningEventLogger};
 use crate::reload;
 use crate::state_server::FanOutLimits;
-use crate::wire::Channel;
 use banner::Banner;
 pub use database::{OneDatabase, one_database};
 use donet_shards::runtime::{Executors, Injector, Placed, start as start_executors};
 use donet_shards::{ListenerId, ShardId};
 use outside::{Outside, init_logging};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -99,7 +97,6 @@ pub fn run(file: &Path) -> Result<(), BootError> {
         databases: databases.clone(),
         reloadable: loaded.reloadable,
         fan_outs: FanOutLimits::default(),
-        circle_channel: circle_channel(&config),
     };
     let shards = placement.shards();
     let placed =
@@ -164,13 +161,6 @@ pub fn run(file: &Path) -> Result<(), BootError> {
         }
         Some(text) => Err(BootError(text)),
     }
-}
-
-/// A channel for [`Shared::circle_channel`], drawn among 2^63; only who dials and is dialled can be part of a circle.
-fn circle_channel(config: &Config) -> Option<Channel> {
-    let director = config.message_director.as_ref()?;
-    let can_be_in_one = director.upstream.is_some() && !director.bind.is_empty();
-    can_be_in_one.then(|| RandomState::new().build_hasher().finish() | 1 << 63)
 }
 
 /// Reads and checks a configuration and its DC files without starting anything.

@@ -276,9 +276,6 @@ impl Daemon {
         let subscriptions = &mut self.router.subscriptions;
         match outcome {
             LinkOutcome::Publish(datagram) => self.publish_from_link(connection, participant, datagram, turn),
-            LinkOutcome::AddChannel(channel) if self.shared.circle_channel == Some(channel) => {
-                self.on_circle(connection, turn);
-            }
             LinkOutcome::AddChannel(channel) => {
                 self.outbox.metrics.subscriptions_requested += 1;
                 let changes = subscriptions.subscribe(participant, channel, &self.router.homes);

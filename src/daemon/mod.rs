@@ -66,9 +66,6 @@ pub struct Shared {
     pub databases: Vec<EngineHandle>,
     pub reloadable: Reloadable,
     pub fan_outs: FanOutLimits,
-    /// A channel that nobody else in the tree subscribes to. The daemon does so upstream, where it has one: if a link asks
-    /// for it, the upstreams form a circle. `None` = circles are not looked for.
-    pub circle_channel: Option<Channel>,
 }
 
 /// What a connection of this executor belongs to.

@@ -112,25 +112,9 @@ impl Daemon {
                 turn,
             );
         }
-        if let Some(channel) = self.shared.circle_channel {
-            let news = UpstreamNews::Channel { channel, reached: Reached::Objects, present: true };
-            self.on_upstream_news(turn.shard(), news, turn);
-        }
         for (participant, first, last) in self.router.homes.role_ranges() {
             self.on_upstream_news(turn.shard(), UpstreamNews::RangeAdded { participant, first, last }, turn);
         }
-    }
-
-    /// What this daemon subscribes to upstream has come round over a link.
-    pub(super) fn on_circle(&mut self, connection: ConnectionId, turn: &mut Turn<Self>) {
-        let peer = self.links.open.get(&connection).map_or("", |link| &link.peer);
-        let upstream = self.shared.config.message_director.as_ref().and_then(|director| director.upstream);
-        let upstream = upstream.map_or_else(String::new, |upstream| format!(" {upstream}"));
-        let text = format!(
-            "the upstreams form a circle: what this daemon says to its upstream{upstream} comes back over the link from \
-             {peer}, and messages would circulate for ever; one daemon, the root, must have no `upstream`"
-        );
-        self.fail(text, turn);
     }
 
     /// The daemon cannot go on.

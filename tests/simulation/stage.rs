@@ -92,7 +92,6 @@ impl Stage {
             databases: self.databases.clone(),
             reloadable: Default::default(),
             fan_outs: self.fan_outs,
-            circle_channel: None,
         };
         move |shard| Daemon::new(shared.clone(), shard, shape.shards)
     }
