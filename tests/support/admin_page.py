@@ -150,9 +150,12 @@ def by_keyboard(browser):
     expect(page.locator("#session-rows tr")).to_have_count(1)
     assert focused() == "main", focused()
     tab_to("session-text")
-    page.keyboard.type(str(stage["channel"]))
-    page.keyboard.press("Enter")
-    expect(page.locator("#session-count")).to_have_text("1 shown")
+    # Another answer comes between: without a search the same one is shown, and its row would be replaced under the focus.
+    for text, found in [("nobody", "0 shown"), (str(stage["channel"]), "1 shown")]:
+        page.keyboard.press("Control+A")
+        page.keyboard.type(text)
+        page.keyboard.press("Enter")
+        expect(page.locator("#session-count")).to_have_text(found)
     tab_to(str(stage["channel"]))
     page.keyboard.press("Enter")
     expect(page.locator("#session-interests")).to_contain_text(str(stage["parent"]))
