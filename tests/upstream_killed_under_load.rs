@@ -1,6 +1,8 @@
 //! The upstream daemon is killed (SIGKILL) while links and clients of a leaf send through it: with `upstream_reconnect` the
 //! leaf goes on, and everything is in place again when another one listens at the same address; without, it ends in order.
 
+#[path = "support/admin.rs"]
+mod admin;
 #[path = "support/cluster.rs"]
 mod cluster;
 #[path = "support/counted.rs"]
@@ -135,11 +137,7 @@ fn peak_bytes(daemon: &Daemon) -> u64 {
 
 /// Datagrams that did not go up, by the leaf's metrics.
 fn lost(leaf: &Node) -> Result<u64, Failure> {
-    let url = format!("http://{}/metrics", leaf.daemon.address("admin")?);
-    let answer = minreq::get(&url).with_timeout(60).send().map_err(|error| Failure::new(error.to_string()))?;
-    let text = answer.as_str().map_err(|error| Failure::new(error.to_string()))?;
-    let lines = text.lines().filter(|line| line.starts_with("donet_upstream_datagrams_lost_total"));
-    Ok(lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok()).sum())
+    admin::figure(&leaf.daemon, "donet_upstream_datagrams_lost_total", "")
 }
 
 /// A process at the root that hears the load.

@@ -1,15 +1,12 @@
 //! The hot paths of clients, through a whole daemon under the simulator: an update from its sender's bytes to its
 //! viewers' (permission, contract, State Server, fan-out, encoding), and an interest.
 
-use super::Work;
-use donet::config;
-use donet::daemon::{Daemon, LINK_ACCEPTOR, LINK_LISTENER, Shared, client_listener};
+use super::{Work, world};
+use donet::daemon::{Daemon, LINK_ACCEPTOR, LINK_LISTENER, client_listener};
 use donet::wire::{Channel, Doid, Encoder, Zone, message_type as t};
-use donet_dc::{Contract, Options, Source, TextPolicy};
+use donet_dc::Source;
 use donet_shards::ShardId;
 use donet_shards::sim::{Peer, World};
-use std::path::Path;
-use std::sync::Arc;
 
 const CONTRACT: &str = "dclass Avatar {
     setName(string(1-32) name = \"nobody\") required broadcast ram;
@@ -68,19 +65,9 @@ struct Game {
 impl Game {
     fn new(shards: usize) -> Self {
         let source = Source { name: "bench.dc".to_owned(), text: CONTRACT.into() };
-        let contract = Contract::parse(&[source], &Options::default()).expect("it is valid");
-        let config = config::parse(Path::new("/bench/daemon.toml"), CONFIG).unwrap_or_else(|error| panic!("{error}"));
-        let home = donet::client_agent::pool_home(&config.client_agents[0].channels, shards);
-        let hash = contract.hash();
-        let shared = Shared {
-            config: Arc::new(config),
-            contract: Arc::new(contract),
-            text: TextPolicy::Utf8,
-            databases: Vec::new(),
-            reloadable: Default::default(),
-            fan_outs: Default::default(),
-        };
-        let mut world = World::new(1, shards, 64, |shard| Daemon::new(shared.clone(), shard, shards));
+        let (mut world, shared) = world(&[source], CONFIG, shards);
+        let home = donet::client_agent::pool_home(&shared.config.client_agents[0].channels, shards);
+        let hash = shared.contract.hash();
         let ai = world.connect(LINK_ACCEPTOR, LINK_LISTENER);
         let mut game = Self { world, home, hash, ai, clients: Vec::new() };
         game.tell(STATE_SERVER, |to| {

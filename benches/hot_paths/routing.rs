@@ -1,16 +1,12 @@
 //! The hot paths of the Message Director: frames, encoding, the mesh, and bursts through a whole daemon.
 
-use super::Work;
+use super::{Work, world};
 use bytes::Bytes;
-use donet::config::{self, Config};
-use donet::daemon::{Daemon, LINK_ACCEPTOR, LINK_LISTENER, Shared};
+use donet::daemon::{LINK_ACCEPTOR, LINK_LISTENER};
 use donet::wire::{Channel, Datagram, Encoder, MessageType, message_type as t, next_frame};
-use donet_dc::{Contract, Options, TextPolicy};
 use donet_shards::mesh::ports;
-use donet_shards::sim::{Peer, World};
+use donet_shards::sim::Peer;
 use std::hint::black_box;
-use std::path::Path;
-use std::sync::Arc;
 
 const MESSAGES: u64 = 64;
 const PAYLOAD: [u8; 64] = [7; 64];
@@ -58,10 +54,7 @@ fn encode() -> Work {
     })
 }
 
-fn config() -> Config {
-    let text = "[services.message_director]\nbind = \"127.0.0.1:7199\"\n";
-    config::parse(Path::new("/bench/daemon.toml"), text).expect("a valid configuration")
-}
+const CONFIG: &str = "[services.message_director]\nbind = \"127.0.0.1:7199\"\n";
 
 /// From one executor to another and taken there: a turn's batch of so many messages.
 fn mesh_hop(messages: u64) -> Work {
@@ -81,16 +74,7 @@ fn mesh_hop(messages: u64) -> Work {
 /// A burst of one link through a whole daemon to another link on the same executor or the other, under the simulator,
 /// which costs the same on either way: the difference is the hop's.
 fn daemon(name: String, shards: usize, there: bool, channel: impl Fn(u64) -> Channel) -> Work {
-    let contract = Contract::parse(&[], &Options::default()).expect("an empty contract");
-    let shared = Shared {
-        config: Arc::new(config()),
-        contract: Arc::new(contract),
-        text: TextPolicy::Utf8,
-        databases: Vec::new(),
-        reloadable: Default::default(),
-        fan_outs: Default::default(),
-    };
-    let mut world = World::new(1, shards, 64, |shard| Daemon::new(shared.clone(), shard, shards));
+    let (mut world, _) = world(&[], CONFIG, shards);
     // Links go to the executor that has the fewest: with two the second is on the other, the third beside the first.
     let links: Vec<Peer> = (0..3)
         .map(|_| {

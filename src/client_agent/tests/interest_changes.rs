@@ -139,6 +139,16 @@ fn g5_a_held_move_to_where_nothing_was_heard_yet_ends_the_view() {
     assert_eq!(fixture.count(client, first, 1), expected);
 }
 
+impl Fixture {
+    /// Two objects that the client sees in zone 7, and an interest in zone 8 that waits for its answers: its context.
+    fn two_in_view_and_another_zone(&mut self, client: Client) -> u32 {
+        self.open_interest(client, 1, PARENT, &[7]);
+        self.enter(client, AVATAR, PARENT, 7);
+        self.enter(client, OTHER, PARENT, 7);
+        self.begin_interest(client, 2, PARENT, &[8])
+    }
+}
+
 /// Where there are daemons above, only an answer to the query shows that they know of the subscription: what is seen and
 /// moves there before that leaves the view, and comes back with the snapshot.
 #[test]
@@ -148,10 +158,7 @@ fn g5_a_move_to_where_daemons_above_may_not_listen_yet_ends_the_view() {
         fixture.out.has_upstream = has_upstream;
         let client = fixture.established();
         let class = fixture.class("Avatar");
-        fixture.open_interest(client, 1, PARENT, &[7]);
-        fixture.enter(client, AVATAR, PARENT, 7);
-        fixture.enter(client, OTHER, PARENT, 7);
-        let context = fixture.begin_interest(client, 2, PARENT, &[8]);
+        let context = fixture.two_in_view_and_another_zone(client);
         let moved = fixture.moved(client, AVATAR, (PARENT, 8), (PARENT, 7));
         let told = if has_upstream { leaving(client, AVATAR) } else { location(client, AVATAR, PARENT, 8) };
         assert_eq!(moved, [told]);
@@ -173,10 +180,7 @@ fn g5_a_move_to_where_no_answer_has_come_in_time_ends_the_view() {
     fixture.out.has_upstream = true;
     let client = fixture.established();
     let class = fixture.class("Avatar");
-    fixture.open_interest(client, 1, PARENT, &[7]);
-    fixture.enter(client, AVATAR, PARENT, 7);
-    fixture.enter(client, OTHER, PARENT, 7);
-    let context = fixture.begin_interest(client, 2, PARENT, &[8]);
+    let context = fixture.two_in_view_and_another_zone(client);
     fixture.out.now_us += 60_000_000;
     let timer = ClientTimer { connection: client.connection, kind: TimerKind::Interest };
     assert_eq!(fixture.fire(timer), [done(client, 2, 2)]);
