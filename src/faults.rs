@@ -16,6 +16,8 @@ pub enum Fault {
     DeliverTwice,
     /// The last post-remove of a participant is forgotten.
     LosePostRemove,
+    /// What a link sends to an object is handled at once although more of the same link waits before it (G1).
+    AtOnceOvertakes,
     /// What was held back of an object stays although a snapshot entry has come (rule 8).
     BacklogNotReplaced,
 }

@@ -10,7 +10,7 @@ use crate::event_logger::Event;
 use crate::metrics::Metrics;
 use crate::reason::Reason;
 use crate::state_server::StateServerMessage;
-use crate::wire::{Channel, Datagram, Doid, Encoder, MAX_RECIPIENTS, MessageType};
+use crate::wire::{Channel, Datagram, Doid, MAX_RECIPIENTS, MessageType};
 use bytes::Bytes;
 use donet_shards::{Close, ConnectionId, ShardId, Socket};
 use smallvec::SmallVec;
@@ -243,7 +243,7 @@ impl Outbox {
         recipients.sort_unstable();
         recipients.dedup();
         for part in recipients.chunks(MAX_RECIPIENTS) {
-            match Encoder::internal(part, sender, message_type).bytes(payload).datagram() {
+            match Datagram::new(part, sender, message_type, payload) {
                 Ok(datagram) => self.publish(from, datagram),
                 Err(error) => {
                     self.metrics.oversized_messages_dropped += 1;

@@ -69,6 +69,11 @@ fn buffered_updates_that_the_snapshot_does_not_replace_are_found() {
 }
 
 #[test]
+fn messages_that_overtake_others_of_their_link_are_found() {
+    daemon(Fault::AtOnceOvertakes);
+}
+
+#[test]
 fn an_intake_before_local_leftovers_is_found() {
     mesh(MeshFault::IntakeBeforeLeftovers);
 }

@@ -158,6 +158,10 @@ pub struct Turn<S: Shard + ?Sized> {
     pub(crate) shards: usize,
     pub(crate) now_us: u64,
     pub(crate) unread_us: u64,
+    /// Messages that stand before whatever this handler sends to its own executor.
+    pub(crate) messages_waiting: usize,
+    /// Handlers that this turn may still run.
+    pub(crate) budget: usize,
     pub(crate) next_connection: u64,
     /// Messages to this executor: handled breadth first.
     pub(crate) local: std::collections::VecDeque<S::Message>,
@@ -172,19 +176,17 @@ pub struct Turn<S: Shard + ?Sized> {
     pub(crate) queues: Queues,
 }
 
-/// What a turn does outside the mesh, in order.
+/// What a turn does outside the mesh, in order. Every byte that leaves goes through lists of these: what is rare stands in
+/// memory of its own.
 #[derive(Debug)]
 pub(crate) enum Effect {
     Attach {
         connection: ConnectionId,
-        socket: Socket,
-        options: ConnectionOptions,
+        socket: Box<(Socket, ConnectionOptions)>,
     },
     Dial {
         connection: ConnectionId,
-        address: SocketAddr,
-        dial: Dial,
-        options: ConnectionOptions,
+        dial: Box<(SocketAddr, Dial, ConnectionOptions)>,
     },
     Write {
         connection: ConnectionId,
@@ -207,13 +209,12 @@ pub(crate) enum Effect {
         connection: ConnectionId,
         close: Close,
     },
-    SendPacket {
-        to: SocketAddr,
-        bytes: Bytes,
-    },
+    SendPacket(Box<(SocketAddr, Bytes)>),
     /// Ends the executor; some text when it ends badly.
     Stop(Option<String>),
 }
+
+const _: () = assert!(size_of::<Effect>() <= 48);
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Flow {
@@ -231,6 +232,8 @@ impl<S: Shard + ?Sized> Turn<S> {
             shards,
             now_us: 0,
             unread_us: 0,
+            messages_waiting: 0,
+            budget: 0,
             next_connection: 1,
             local: Default::default(),
             remote: (0..shards).map(|_| Vec::new()).collect(),
@@ -282,12 +285,22 @@ impl<S: Shard + ?Sized> Turn<S> {
         }
     }
 
+    /// Whether a message to this executor may be handled at once instead of being sent: none waits that it would overtake,
+    /// and the turn has room for another handler, as which it counts. Whoever has sent one in this handler must not: the
+    /// later would come first.
+    pub fn may_handle_at_once(&mut self) -> bool {
+        let may = self.messages_waiting == 0 && self.budget > 0;
+        self.budget -= usize::from(may);
+        self.counters.handlers_at_once += u64::from(may);
+        may
+    }
+
     /// Makes this executor serve a connection.
     pub fn attach(&mut self, socket: Socket, options: ConnectionOptions) -> ConnectionId {
         let connection = ConnectionId(self.next_connection);
         self.next_connection += 1;
         self.flow.push((connection, Flow::Attached));
-        self.effects.push(Effect::Attach { connection, socket, options });
+        self.effects.push(Effect::Attach { connection, socket: Box::new((socket, options)) });
         connection
     }
 
@@ -297,7 +310,7 @@ impl<S: Shard + ?Sized> Turn<S> {
         let connection = ConnectionId(self.next_connection);
         self.next_connection += 1;
         self.flow.push((connection, Flow::Attached));
-        self.effects.push(Effect::Dial { connection, address, dial, options });
+        self.effects.push(Effect::Dial { connection, dial: Box::new((address, dial, options)) });
         connection
     }
 
@@ -341,7 +354,7 @@ impl<S: Shard + ?Sized> Turn<S> {
 
     /// Sends one UDP packet; a failure is counted, never reported.
     pub fn send_packet(&mut self, to: SocketAddr, bytes: Bytes) {
-        self.effects.push(Effect::SendPacket { to, bytes });
+        self.effects.push(Effect::SendPacket(Box::new((to, bytes))));
     }
 
     /// Ends this executor after this turn.

@@ -87,6 +87,8 @@ figures! {
         turns,
         /// Handlers run.
         handlers,
+        /// Messages handled where they came in, without a place behind others.
+        handlers_at_once,
         /// Turns that spent their budget and left work to the next.
         turns_cut_short,
         /// Turns that ended with something waiting for room in a ring.

@@ -226,8 +226,12 @@ impl<S: Shard> Engine<S> {
             self.intake(now_us);
         }
         let mut handled = 0;
-        while handled < self.budget {
+        self.turn.budget = self.budget;
+        // What a handler handles at once counts too.
+        while self.turn.budget > 0 {
             let Some(work) = self.work.pop_front() else { break };
+            self.turn.messages_waiting -= usize::from(matches!(work, Work::Message(..)));
+            self.turn.budget -= 1;
             self.handle(work);
             handled += 1;
         }
@@ -282,10 +286,11 @@ impl<S: Shard> Engine<S> {
 
     fn intake(&mut self, now_us: u64) {
         // The sockets have been read by now: `arrived` is what they brought. Messages are taken and handled first.
-        let Self { port, work, turn: Turn { counters, .. }, .. } = self;
+        let Self { port, work, turn: Turn { counters, messages_waiting, .. }, .. } = self;
         let leftovers = work.len();
         port.take_observed(|from, message| {
             counters.messages_taken += 1;
+            *messages_waiting += 1;
             work.push_back(Work::Message(from, message));
         });
         if seeded(Fault::IntakeBeforeLeftovers) {
@@ -377,6 +382,7 @@ impl<S: Shard> Engine<S> {
     /// What must take effect before the next handler, not at the end of the turn.
     fn after_handler(&mut self) {
         let from = self.turn.shard;
+        self.turn.messages_waiting += self.turn.local.len();
         if seeded(Fault::DepthFirstLocal) {
             for message in self.turn.local.drain(..).rev() {
                 self.work.push_front(Work::Message(from, message));

@@ -394,7 +394,8 @@ impl<S: Shard> World<S> {
         let effects: Vec<Effect> = self.executors[executor].engine.effects().collect();
         for effect in effects {
             match effect {
-                Effect::Attach { connection, socket, options } => {
+                Effect::Attach { connection, socket: attached } => {
+                    let (socket, options) = *attached;
                     let SocketKind::Simulated(number) = socket.kind else {
                         unreachable!("a simulated world has simulated sockets");
                     };
@@ -403,7 +404,8 @@ impl<S: Shard> World<S> {
                     self.peers[number].served = Some((executor, connection));
                     self.peers[number].options = options;
                 }
-                Effect::Dial { connection, address, options, .. } => {
+                Effect::Dial { connection, dial } => {
+                    let (address, _, options) = *dial;
                     self.dial(executor, connection, address, options);
                 }
                 Effect::Write { connection, bytes } => self.write(executor, connection, &bytes),
@@ -420,7 +422,7 @@ impl<S: Shard> World<S> {
                     }
                 }
                 Effect::Resume { .. } => {}
-                Effect::SendPacket { to, bytes } => self.packets.push((to, bytes.to_vec())),
+                Effect::SendPacket(packet) => self.packets.push((packet.0, packet.1.to_vec())),
                 Effect::Stop(failure) => {
                     self.executors[executor].stopped = true;
                     self.failures.extend(failure);

@@ -55,7 +55,7 @@ pub fn run(file: &Path) -> Result<(), BootError> {
     let contract = contract::load(&config.global)?;
     contract.check_classes(&config)?;
     let placement = placement::choose(&config.shards)?;
-    for note in surroundings::check(&config, placement.shards()).map_err(refuse)? {
+    for note in surroundings::check(&config).map_err(refuse)? {
         tracing::warn!("{note}");
     }
 

@@ -18,14 +18,9 @@ use std::time::{Duration, Instant};
 pub struct Unfit(pub String);
 
 /// The oldest kernel with what the runtime uses of io_uring.
-const KERNEL_MIN: (u32, u32) = (5, 8);
-/// From this kernel on the rings of io_uring are charged to the cgroup's memory and not to the limit on locked memory.
-const KERNEL_RINGS_NOT_LOCKED: (u32, u32) = (5, 12);
-/// What the runtime insists on, whatever the kernel.
+const KERNEL_MIN: (u32, u32) = (5, 13);
+/// What the runtime insists on, whatever it locks. (Rings are charged to the limit on locked memory up to Linux 5.11 only.)
 const MEMLOCK_BYTES_MIN: u64 = 512 << 10;
-/// What one executor locks where rings are charged: three rings of 1024 entries (64 KiB of submissions and 32 KiB of
-/// completions each) and 64 KiB of buffers registered with each of them.
-const MEMLOCK_BYTES_PER_EXECUTOR: u64 = 512 << 10;
 /// Open files apart from connections: the database's tables, logs, rings, listeners.
 const OPEN_FILES_OF_ITS_OWN: u64 = 2048;
 
@@ -33,10 +28,10 @@ const OPEN_FILES_OF_ITS_OWN: u64 = 2048;
 ///
 /// # Errors
 /// [`Unfit`] with the first thing that is wrong.
-pub fn check(config: &Config, executors: usize) -> Result<Vec<String>, Unfit> {
+pub fn check(config: &Config) -> Result<Vec<String>, Unfit> {
     let release = rustix::system::uname().release().to_string_lossy().into_owned();
-    let kernel = check_kernel(&release)?;
-    check_memlock(kernel, executors, raise(Resource::Memlock, memlock_needed(kernel, executors)))?;
+    check_kernel(&release)?;
+    check_memlock(raise(Resource::Memlock, MEMLOCK_BYTES_MIN))?;
     probe_io_uring()?;
     let files = raise(Resource::Nofile, open_files_wanted(config));
     Ok(open_files_short(config, files).into_iter().collect())
@@ -48,10 +43,10 @@ fn kernel_version(release: &str) -> Option<(u32, u32)> {
     Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
 }
 
-fn check_kernel(release: &str) -> Result<(u32, u32), Unfit> {
+fn check_kernel(release: &str) -> Result<(), Unfit> {
     let (major, minor) = KERNEL_MIN;
     match kernel_version(release) {
-        Some(version) if version >= KERNEL_MIN => Ok(version),
+        Some(version) if version >= KERNEL_MIN => Ok(()),
         Some(_) => Err(Unfit(format!(
             "the kernel is Linux {release}, and io_uring as donetd uses it came with {major}.{minor}; \
              run it on Linux {major}.{minor} or later"
@@ -62,25 +57,16 @@ fn check_kernel(release: &str) -> Result<(u32, u32), Unfit> {
     }
 }
 
-fn memlock_needed(kernel: (u32, u32), executors: usize) -> u64 {
-    if kernel >= KERNEL_RINGS_NOT_LOCKED {
-        MEMLOCK_BYTES_MIN
-    } else {
-        MEMLOCK_BYTES_MIN.max(MEMLOCK_BYTES_PER_EXECUTOR * executors as u64)
-    }
-}
-
 /// `limit` is the limit in force, `None` for no limit.
-fn check_memlock(kernel: (u32, u32), executors: usize, limit: Option<u64>) -> Result<(), Unfit> {
-    let needed = memlock_needed(kernel, executors);
+fn check_memlock(limit: Option<u64>) -> Result<(), Unfit> {
     match limit {
-        Some(limit) if limit < needed => Err(Unfit(format!(
-            "this process may lock {} KiB of memory, and {executors} executors need {} KiB for io_uring; raise the limit: \
+        Some(limit) if limit < MEMLOCK_BYTES_MIN => Err(Unfit(format!(
+            "this process may lock {} KiB of memory, and io_uring's runtime asks for {} KiB; raise the limit: \
              `ulimit -l {}` as root, LimitMEMLOCK= in a systemd unit, `--ulimit memlock=-1` with Docker, \
              or memlock in /etc/security/limits.conf",
             limit >> 10,
-            needed >> 10,
-            needed >> 10,
+            MEMLOCK_BYTES_MIN >> 10,
+            MEMLOCK_BYTES_MIN >> 10,
         ))),
         _ => Ok(()),
     }
@@ -173,7 +159,7 @@ fn io_uring_refusal(error: &io::Error, facts: IoUringFacts) -> String {
         },
         Some(libc::ENOSYS) if facts.filtered => SECCOMP.into(),
         Some(libc::ENOSYS) => {
-            "this kernel has no io_uring: run donetd on Linux 5.8 or later, built with CONFIG_IO_URING; \
+            "this kernel has no io_uring: run donetd on Linux 5.13 or later, built with CONFIG_IO_URING; \
              inside gVisor and similar sandboxes it is missing too"
                 .into()
         }

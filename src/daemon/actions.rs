@@ -79,7 +79,7 @@ impl Daemon {
             }
             Action::AdoptClient { agent, channel, socket } => {
                 let home = shard_of(channel, turn.shards());
-                turn.send(home, Message::AdoptClient { agent, channel, socket });
+                turn.send(home, Message::AdoptClient { agent, channel, socket: Box::new(socket) });
             }
             Action::DropClient { socket, reason } => {
                 tracing::debug!(peer = %socket.peer, reason = reason.name(), "client dropped");
@@ -117,6 +117,9 @@ impl Daemon {
     pub(super) fn publish(&mut self, from: Participant, datagram: Datagram, turn: &mut Turn<Self>) -> ShardSet {
         self.outbox.metrics.datagrams_published += 1;
         let (own, source) = (turn.shard(), self.source);
+        if matches!(from, Participant::Object(_)) && !self.has_upstream && self.router.has_no_receiver(&datagram) {
+            return ShardSet::default();
+        }
         let mut destinations = self.router.destinations(&datagram);
         if self.has_upstream && from != UPSTREAM {
             destinations.insert(UPSTREAM_HOME);

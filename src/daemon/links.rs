@@ -5,6 +5,7 @@ use super::link_load::LinkLoads;
 use super::upstream::UPSTREAM_HOME;
 use super::{Daemon, Message, Owner, Source};
 use crate::config;
+use crate::faults::{Fault, seeded};
 use crate::message_director::{Link, LinkOutcome, UpstreamNews, allows};
 use crate::outbox::Participant;
 use crate::reason::Reason;
@@ -145,7 +146,7 @@ impl Daemon {
             return;
         }
         let shard = self.links.loads.claim(turn.now_us());
-        turn.send(shard, Message::AdoptLink(socket));
+        turn.send(shard, Message::AdoptLink(Box::new(socket)));
     }
 
     pub(super) fn adopt_link(&mut self, socket: Socket, turn: &mut Turn<Self>) {
@@ -215,6 +216,8 @@ impl Daemon {
     fn read_link(&mut self, connection: ConnectionId, bytes: &[u8], turn: &mut Turn<Self>) -> usize {
         let participant = Self::participant(connection, turn);
         let mut used = 0;
+        // Until something goes into the FIFO, behind which the rest belongs.
+        let mut at_once = true;
         while let Some((body, length)) = next_frame(&bytes[used..]) {
             // What follows a message that made a session subscribe may be addressed to that channel, or make somebody
             // answer there (SET_CLIENT_ID, then SET_OWNER): it waits as what follows a subscription of the link's own.
@@ -223,6 +226,10 @@ impl Daemon {
                 return used;
             }
             let is_waiting = self.router.subscriptions.is_waiting(participant);
+            if !is_waiting && at_once && self.handle_at_once(participant, body, turn) {
+                used += length;
+                continue;
+            }
             if !is_waiting && let Some(run) = self.run_of_link(&bytes[used..], turn) {
                 used += run.frames().len();
                 self.publish_run(participant, run, turn);
@@ -237,6 +244,7 @@ impl Daemon {
                 return used;
             }
             used += length;
+            at_once &= !matches!(outcome, LinkOutcome::Publish(_)) || seeded(Fault::AtOnceOvertakes);
             if let Some(reason) = self.handle_frame(connection, participant, outcome, turn) {
                 self.owners.remove(&connection);
                 turn.close(connection, Close::Now);

@@ -55,7 +55,7 @@ pub enum Message {
         connection: ConnectionId,
     },
     /// Serve this link.
-    AdoptLink(Socket),
+    AdoptLink(Box<Socket>),
     /// A link that the sender served has ended.
     LinkEnded,
     /// To the acceptor: bytes of the sender's links since it last said so.
@@ -66,9 +66,12 @@ pub enum Message {
     AdoptClient {
         agent: u8,
         channel: Channel,
-        socket: Socket,
+        socket: Box<Socket>,
     },
 }
+
+/// Every datagram travels as one of these: what is rare stands in memory of its own.
+const _: () = assert!(size_of::<Message>() <= 80);
 
 /// What other threads send into an executor.
 #[derive(Debug)]

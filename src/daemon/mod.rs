@@ -4,6 +4,7 @@
 //! message but by the channel that it is addressed to.
 
 mod actions;
+mod at_once;
 mod back_pressure;
 mod deliver;
 mod drain;
@@ -371,10 +372,10 @@ impl Shard for Daemon {
                 self.apply(changes, turn);
             }
             Message::BarrierPassed { connection } => self.pass_barrier(connection, turn),
-            Message::AdoptLink(socket) => self.adopt_link(socket, turn),
+            Message::AdoptLink(socket) => self.adopt_link(*socket, turn),
             Message::LinkEnded => self.links.loads.release(from),
             Message::LinkTraffic { bytes } => self.links.loads.report(from, bytes, turn.now_us()),
-            Message::AdoptClient { agent, channel, socket } => self.adopt_client(agent, channel, socket, turn),
+            Message::AdoptClient { agent, channel, socket } => self.adopt_client(agent, channel, *socket, turn),
         }
     }
 

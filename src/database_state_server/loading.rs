@@ -242,7 +242,7 @@ impl DatabaseStateServer {
         out: &mut Outbox,
     ) {
         for (datagram, from) in kept {
-            state_server.on_datagram_at(doid, &datagram, from, out);
+            state_server.on_message_at(doid, datagram.body(), from, out);
             self.on_datagram_at(doid, &datagram, from, state_server, out);
         }
     }

@@ -95,6 +95,17 @@ impl Homes {
         homes
     }
 
+    /// The doid of this channel, if a live object alone is found there by placement.
+    pub fn as_live_object(&self, channel: Channel) -> Option<Doid> {
+        let doid = Doid::try_from(channel).ok().filter(|_| self.objects && channel > CONTROL)?;
+        let is_other = matches!(channel, ALL_STATE_SERVERS | ALL_DATABASE_SERVERS | ALL_CLIENTS)
+            || self.state_server_channels.contains(&channel)
+            || self.database_channels.contains(&channel)
+            || self.client_channels.iter().any(|range| range.contains(&channel))
+            || self.stored.iter().chain(&self.followed).any(|(_, range)| range.contains(&doid));
+        (!is_other).then_some(doid)
+    }
+
     /// Whether only subscribers receive what is sent to this channel: nothing is found there by placement.
     pub fn is_open(&self, channel: Channel) -> bool {
         self.of_channel(channel).is_empty()
@@ -182,5 +193,52 @@ impl ControlHome {
             ControlHome::All => true,
             ControlHome::One(home) => home == shard,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn homes(roles: &str) -> Homes {
+        let text = format!(
+            "[services.client_agent]\nbind = \"127.0.0.1:0\"\nversion_string = \"v\"\nchannel_min = 100_000\n\
+             channel_max = 101_999\n{roles}"
+        );
+        let config = config::parse(std::path::Path::new("/x.toml"), &text).unwrap_or_else(|error| panic!("{error}"));
+        Homes::new(&config, 2)
+    }
+
+    #[test]
+    fn only_what_nobody_else_answers_to_is_a_live_objects_channel() {
+        let here = homes(
+            "[services.state_server]\ncontrol_channel = 402_000\n\
+             [services.database_server]\ncontrol_channel = 403_000\ngenerate_min = 9000\ngenerate_max = 9999\n\
+             [services.dbss]\ndb_channel = 403_000\nrange_min = 9000\nrange_max = 9999\n",
+        );
+        for doid in [2000, 402_001, u32::MAX] {
+            assert_eq!(here.as_live_object(doid.into()), Some(doid));
+            assert!(here.of_channel(doid.into()).contains(shard_of(doid.into(), 2)));
+        }
+        let others = [
+            0,
+            CONTROL,
+            ALL_CLIENTS,
+            ALL_STATE_SERVERS,
+            ALL_DATABASE_SERVERS,
+            100_000,
+            101_999,
+            9000,
+            9999,
+            402_000,
+            403_000,
+            1 << 32,
+            children_channel(2000),
+            Channel::MAX,
+        ];
+        for channel in others {
+            assert_eq!(here.as_live_object(channel), None, "{channel}");
+        }
+        assert_eq!(homes("").as_live_object(2000), None, "no objects are here");
     }
 }

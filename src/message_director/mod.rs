@@ -70,6 +70,13 @@ impl Router {
         destinations
     }
 
+    /// Whether a datagram concerns subscribers alone and there are none, on any executor: most changes of objects happen
+    /// where nobody looks.
+    pub fn has_no_receiver(&self, datagram: &Datagram) -> bool {
+        let nobody = |channel| self.homes.is_open(channel) && self.subscriptions.executors(channel).is_empty();
+        datagram.recipients().all(nobody)
+    }
+
     /// The executors with subscribers of open channels.
     pub fn executors(&self, recipients: impl Iterator<Item = Channel>) -> ShardSet {
         if self.shards == 1 {

@@ -36,7 +36,7 @@ pub use values::Values;
 
 use crate::outbox::{Outbox, Participant, contained};
 use crate::wire::message_type as t;
-use crate::wire::{Channel, Datagram, Doid, MessageType, Zone, children_channel};
+use crate::wire::{Channel, Datagram, Doid, MessageType, Zone, children_channel, message_of};
 use children::Place;
 use creation::{Creation, LeftOut};
 use donet_dc::{Contract, Keywords, TextPolicy};
@@ -219,21 +219,21 @@ impl StateServer {
         direct.dedup();
         parents.dedup();
         for &doid in &direct {
-            self.on_datagram_at(doid, datagram, from, out);
+            self.on_message_at(doid, datagram.body(), from, out);
         }
         for parent in parents {
             self.tell_children(parent, datagram, from, &direct, out);
         }
     }
 
-    /// Handles a datagram at one object, if it is live here and did not send it.
-    pub fn on_datagram_at(&mut self, doid: Doid, datagram: &Datagram, from: Participant, out: &mut Outbox) {
+    /// Handles a datagram's body at one object, if it is live here and did not send it.
+    pub fn on_message_at(&mut self, doid: Doid, body: &[u8], from: Participant, out: &mut Outbox) {
         self.settle_all(doid, out);
-        self.deliver(doid, datagram, from, out);
+        self.deliver(doid, body, from, out);
     }
 
-    fn deliver(&mut self, doid: Doid, datagram: &Datagram, from: Participant, out: &mut Outbox) {
-        let Ok((sender, message_type, payload)) = datagram.message() else {
+    fn deliver(&mut self, doid: Doid, body: &[u8], from: Participant, out: &mut Outbox) {
+        let Ok((sender, message_type, payload)) = message_of(body) else {
             tracing::debug!(doid, "a datagram without a message is ignored");
             return;
         };

@@ -57,7 +57,7 @@ impl StateServer {
         self.partition.children.places_after(parent, &Zones::All, None, usize::MAX, &mut children);
         for (_, child) in children {
             if direct.binary_search(&child).is_err() {
-                self.on_datagram_at(child, datagram, from, out);
+                self.on_message_at(child, datagram.body(), from, out);
             }
         }
     }
@@ -233,7 +233,7 @@ impl StateServer {
     fn perform(&mut self, doid: Doid, task: &Task, out: &mut Outbox) -> bool {
         match task {
             Task::Message { datagram, from } => {
-                self.deliver(doid, datagram, *from, out);
+                self.deliver(doid, datagram.body(), *from, out);
                 false
             }
             Task::Query { context, requester, .. } => self.answer_query(doid, *context, *requester, out),

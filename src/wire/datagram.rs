@@ -59,6 +59,24 @@ impl Datagram {
         Ok(Self { frame: frame.freeze() })
     }
 
+    /// One message in memory of its size. Recipients are written as given; at most [`MAX_RECIPIENTS`] of them.
+    ///
+    /// # Errors
+    /// [`FrameTooLong`] beyond 65,535 bytes of body.
+    ///
+    /// # Panics
+    /// As [`Encoder::internal`].
+    pub fn new(
+        recipients: &[Channel],
+        sender: Channel,
+        message_type: MessageType,
+        payload: &[u8],
+    ) -> Result<Self, FrameTooLong> {
+        let header_bytes = 1 + (recipients.len() + 1) * CHANNEL_BYTES + size_of::<u16>();
+        let encoder = Encoder::with_capacity(header_bytes + payload.len());
+        encoder.header(recipients, sender, message_type).bytes(payload).datagram()
+    }
+
     /// The frame with its length prefix, as it goes over a link.
     pub fn frame(&self) -> &Bytes {
         &self.frame
@@ -67,10 +85,6 @@ impl Datagram {
     /// The body, without the length prefix.
     pub fn body(&self) -> &[u8] {
         &self.frame[LENGTH_BYTES..]
-    }
-
-    fn header_bytes(&self) -> usize {
-        1 + self.frame[LENGTH_BYTES] as usize * CHANNEL_BYTES
     }
 
     /// The recipients in the order of the header, duplicates included.
@@ -88,11 +102,7 @@ impl Datagram {
     /// # Errors
     /// [`Truncated`] when the body ends before the payload begins.
     pub fn message(&self) -> Result<(Channel, MessageType, Reader<'_>), Truncated> {
-        let mut reader = Reader::new(self.body());
-        reader.take(self.header_bytes())?;
-        let sender = reader.channel()?;
-        let message_type = MessageType(reader.u16()?);
-        Ok((sender, message_type, Reader::new(reader.rest())))
+        message_of(self.body())
     }
 }
 
@@ -156,6 +166,25 @@ impl Run {
     }
 }
 
+/// Sender, message type and payload of an internal body.
+///
+/// # Errors
+/// [`Truncated`] when it ends before the payload begins.
+pub fn message_of(body: &[u8]) -> Result<(Channel, MessageType, Reader<'_>), Truncated> {
+    let mut reader = Reader::new(body);
+    let recipients = reader.u8()?;
+    reader.take(recipients as usize * CHANNEL_BYTES)?;
+    let sender = reader.channel()?;
+    let message_type = MessageType(reader.u16()?);
+    Ok((sender, message_type, Reader::new(reader.rest())))
+}
+
+/// The recipient of an internal body, if it names just one.
+pub fn only_recipient(body: &[u8]) -> Option<Channel> {
+    let (1, rest) = body.split_first().map(|(&count, rest)| (count, rest))? else { return None };
+    rest.first_chunk().map(|channel| u64::from_le_bytes(*channel))
+}
+
 /// The message type of an internal body; `None` when it ends before it.
 pub fn message_type_of(body: &[u8]) -> Option<MessageType> {
     let at = 1 + *body.first()? as usize * CHANNEL_BYTES + CHANNEL_BYTES;
@@ -200,11 +229,12 @@ impl Encoder {
     /// # Panics
     /// With more recipients than a header can name: callers split them (`protocol-ss-dbss-db.md` §1.1 [R]).
     pub fn internal(recipients: &[Channel], sender: Channel, message_type: MessageType) -> Self {
+        Self::with_capacity(1 + recipients.len() * CHANNEL_BYTES + 64).header(recipients, sender, message_type)
+    }
+
+    fn header(self, recipients: &[Channel], sender: Channel, message_type: MessageType) -> Self {
         let count = u8::try_from(recipients.len()).expect("callers split more than 255 recipients");
-        let mut encoder = Self::with_capacity(1 + recipients.len() * CHANNEL_BYTES + 64).u8(count);
-        for &recipient in recipients {
-            encoder = encoder.u64(recipient);
-        }
+        let encoder = recipients.iter().fold(self.u8(count), |encoder, &recipient| encoder.u64(recipient));
         encoder.u64(sender).u16(message_type.0)
     }
 
@@ -272,7 +302,8 @@ impl Encoder {
     pub fn datagram(self) -> Result<Datagram, FrameTooLong> {
         let frame = self.finish()?;
         let datagram = Datagram { frame };
-        assert!(datagram.body().len() >= datagram.header_bytes(), "not an internal datagram");
+        let body = datagram.body();
+        assert!(body.len() > body[0] as usize * CHANNEL_BYTES, "not an internal datagram");
         Ok(datagram)
     }
 }
@@ -327,6 +358,23 @@ mod tests {
         assert_eq!(read.recipients().collect::<Vec<_>>(), [5, 5, 7]);
         let (sender, message_type, payload) = read.message().unwrap();
         assert_eq!((sender, message_type, payload.rest()), (9, MessageType(2020), &[1, 0, 0, 0][..]));
+    }
+
+    #[test]
+    fn a_body_is_read_where_it_lies() {
+        let built = Datagram::new(&[5, 7], 9, MessageType(2020), &[1, 2]).unwrap();
+        assert_eq!(built, Encoder::internal(&[5, 7], 9, MessageType(2020)).bytes(&[1, 2]).datagram().unwrap());
+        let (sender, message_type, payload) = message_of(built.body()).unwrap();
+        assert_eq!((sender, message_type, payload.rest()), (9, MessageType(2020), &[1, 2][..]));
+        for cut in 0..built.body().len() - 2 {
+            assert!(message_of(&built.body()[..cut]).is_err(), "{cut}");
+        }
+        assert_eq!(only_recipient(built.body()), None, "two are not one");
+        let single = Datagram::new(&[5], 9, MessageType(2020), &[]).unwrap();
+        assert_eq!(only_recipient(single.body()), Some(5));
+        assert_eq!((only_recipient(&[]), only_recipient(&[1, 5, 0]), only_recipient(&[0; 9])), (None, None, None));
+        let too_long = Datagram::new(&[5], 9, MessageType(2020), &vec![0; MAX_BODY_BYTES]).unwrap_err();
+        assert_eq!(too_long.body_bytes, MAX_BODY_BYTES + 19);
     }
 
     #[test]

@@ -14,7 +14,8 @@ pub use channel::{
     children_channel, database_broadcast_channel, is_reserved_channel, is_reserved_doid, location_channel,
 };
 pub use datagram::{
-    Datagram, Encoder, FrameTooLong, HeaderError, MAX_BODY_BYTES, MAX_RECIPIENTS, Run, message_type_of, next_frame,
+    Datagram, Encoder, FrameTooLong, HeaderError, MAX_BODY_BYTES, MAX_RECIPIENTS, Run, message_of, message_type_of,
+    next_frame, only_recipient,
 };
 pub use message_type::MessageType;
 pub use reader::{Reader, Truncated};

@@ -3,25 +3,21 @@
 use super::sleeper::Sleeper;
 use rustix::event::{EventfdFlags, eventfd};
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
 
 /// Wakes one executor from any thread; costs a fence and a load when it is awake.
 ///
-/// It rings through a descriptor of its own, which the executor polls like a socket. Glommio's own way (a waker called
-/// from another thread) can put an executor to sleep that has tasks to run: its event descriptor completes in the ring
-/// that also says "time is up", a completion that finds its message already taken looks like a task queue that ran
-/// dry, and nothing more comes.
+/// It rings through a descriptor of its own, which the executor's ring watches like a socket.
 #[derive(Debug)]
 pub(crate) struct Doorbell {
     pub(crate) sleeper: Sleeper,
-    bell: Arc<OwnedFd>,
+    bell: OwnedFd,
 }
 
 impl Doorbell {
     /// # Errors
     /// When the system has no descriptor left.
     pub(crate) fn new() -> std::io::Result<Self> {
-        let bell = Arc::new(eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?);
+        let bell = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
         Ok(Self { sleeper: Sleeper::default(), bell })
     }
 
@@ -45,20 +41,12 @@ impl Doorbell {
     }
 
     /// What becomes readable when the bell rings.
-    pub(crate) fn bell(&self) -> Arc<OwnedFd> {
-        self.bell.clone()
+    pub(super) fn bell(&self) -> &OwnedFd {
+        &self.bell
     }
-}
 
-/// Silences a bell that became readable.
-pub(super) fn answer(bell: &OwnedFd) {
-    let _ = rustix::io::read(bell, &mut [0u8; 8]);
-}
-
-/// A descriptor that is always readable: whoever waits for it lets the rings of sockets be looked at, once.
-///
-/// # Errors
-/// When the system has no descriptor left.
-pub(super) fn always_readable() -> std::io::Result<OwnedFd> {
-    Ok(eventfd(1, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?)
+    /// Silences the bell.
+    pub(super) fn answer(&self) {
+        let _ = rustix::io::read(&self.bell, &mut [0u8; 8]);
+    }
 }

@@ -1,38 +1,34 @@
 //! One executor thread: its loop of turns, and how it sleeps.
 
-use super::doorbell::{Doorbell, always_readable, answer};
+use super::doorbell::Doorbell;
 use super::injector::Injector;
-use super::sleeper::Sleeper;
-use super::sockets::{Connection, accept};
+use super::ring::{Readiness, Ring};
+use super::sockets::{Connection, Watched, accept};
 use crate::app::{ConnectionId, Input, ListenerId, MAX_SHARDS, Shard, ShardId};
 use crate::counters::SLOW_TURN_US;
 use crate::engine::Engine;
 use crate::mesh::{Port, RING_BATCHES, ports};
-use glommio::io::PollableFd;
-use glommio::timer::Timer;
 use glommio::{LocalExecutorBuilder, Placement as GlommioPlacement};
 use hashbrown::HashMap;
 use std::cell::{Cell, RefCell};
-use std::future::Future;
+use std::collections::VecDeque;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
-use std::os::fd::OwnedFd;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
-use std::task::{Context, Poll, Waker};
+use std::task::{Poll, Waker};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// Registered memory per executor: sockets do not use it, and memlock is scarce where it is limited.
+/// Glommio's registered memory and ring entries for an executor: nothing of ours goes through its rings, and memlock is scarce
+/// where it is limited.
 const IO_MEMORY_BYTES: usize = 64 * 1024;
-/// Entries of one executor's ring: readiness polls queue up beyond it, they are not lost.
-const RING_ENTRIES: usize = 1024;
+const RING_ENTRIES: usize = 16;
 /// Glommio's timer that takes a task queue off the CPU: never. No task here runs for longer than a turn, and when the timer
 /// strikes before the first task of a round ran, glommio takes the queue for empty and sleeps on what it holds.
 const PREEMPT_TIMER: Duration = Duration::from_secs(24 * 3600);
 /// An executor that always has work looks at its sockets so often: after the first turn that ends as many microseconds
-/// after the last look. A look costs some four system calls, a few per cent of that.
+/// after the last look.
 const LOOK_AT_SOCKETS_US: u64 = 200;
 /// How long an executor that ends waits for last bytes to leave.
 const SHUTDOWN_GRACE: Duration = Duration::from_millis(500);
@@ -226,8 +222,9 @@ fn run<S: Shard>(
         .preempt_timer(PREEMPT_TIMER)
         .make()
         .map_err(|error| error.to_string());
-    let ready = executor.and_then(|executor| Ok((executor, always_readable().map_err(|error| error.to_string())?)));
-    let (executor, always_readable) = match ready {
+    // The thread that makes a ring is the one that uses it.
+    let ready = executor.and_then(|executor| Ok((executor, Ring::new().map_err(|error| error.to_string())?)));
+    let (executor, ring) = match ready {
         Ok(ready) => ready,
         Err(error) => {
             let _ = started.send(Err(ExecutorError::Start { shard: parts.shard.0, text: error.clone() }));
@@ -240,7 +237,7 @@ fn run<S: Shard>(
         let core = Rc::new(Core {
             engine: RefCell::new(Engine::new(build(), parts.port, parts.shard, shards)),
             connections: RefCell::default(),
-            waiting_readers: RefCell::default(),
+            readable: RefCell::default(),
             waiting_acceptors: RefCell::default(),
             gathering: RefCell::default(),
             packets: parts.packets,
@@ -248,43 +245,30 @@ fn run<S: Shard>(
             stopping: Cell::new(false),
             failure: RefCell::new(None),
             writers: Cell::new(0),
-            turns: RefCell::new(None),
-            poked: Cell::new(false),
-            epoch: Instant::now(),
+            ring,
         });
-        core.engine.borrow_mut().start(core.now_us());
+        core.engine.borrow_mut().start(core.ring.now_us());
         for (id, listener) in parts.listeners {
-            glommio::spawn_local(accept(core.clone(), id, listener)).detach();
+            core.ring.spawn(accept(core.clone(), id, listener));
         }
         let doorbell = parts.doorbells[parts.shard.index()].clone();
-        glommio::spawn_local(answer_doorbell(core.clone(), doorbell.bell())).detach();
-        match PollableFd::new(always_readable) {
-            Ok(look) => core.run(&parts.doorbells, parts.shard, &parts.external, &look).await,
-            Err(error) => core.fail(&error.to_string()),
+        core.ring.watch(doorbell.bell(), Watched::Doorbell);
+        if let Err(error) = core.run(&parts.doorbells, parts.shard, &parts.external).await {
+            *core.failure.borrow_mut() = Some(format!("its ring does not work: {error}"));
         }
+        core.ring.close();
+        core.waiting_acceptors.take();
         core.failure.take()
     });
     failure.map_or(Ok(()), Err)
-}
-
-/// Wakes the turns whenever the bell has rung.
-async fn answer_doorbell<S: Shard>(core: Rc<Core<S>>, bell: Arc<OwnedFd>) {
-    let readable = PollableFd::new(bell);
-    while let Ok(bell) = &readable
-        && bell.readable().await.is_ok()
-    {
-        answer(bell.get_ref());
-        core.poke();
-    }
-    core.fail("its doorbell cannot be watched");
 }
 
 /// What the tasks of one executor share.
 pub(super) struct Core<S: Shard> {
     pub(super) engine: RefCell<Engine<S>>,
     pub(super) connections: RefCell<HashMap<ConnectionId, Rc<Connection>>>,
-    /// Readers that wait until the engine has taken what they had.
-    pub(super) waiting_readers: RefCell<Vec<Rc<Connection>>>,
+    /// Connections that have something to be read, in the order in which they are.
+    pub(super) readable: RefCell<VecDeque<Rc<Connection>>>,
     waiting_acceptors: RefCell<Vec<Waker>>,
     /// Connections whose bytes wait for more to be sent with them.
     pub(super) gathering: RefCell<Vec<Rc<Connection>>>,
@@ -296,25 +280,10 @@ pub(super) struct Core<S: Shard> {
     pub(super) failure: RefCell<Option<String>>,
     /// Tasks that send what a full socket left over.
     pub(super) writers: Cell<usize>,
-    /// The task that runs the turns, while it waits.
-    turns: RefCell<Option<Waker>>,
-    poked: Cell<bool>,
-    epoch: Instant,
+    pub(super) ring: Ring<Watched>,
 }
 
 impl<S: Shard> Core<S> {
-    fn now_us(&self) -> u64 {
-        self.epoch.elapsed().as_micros() as u64
-    }
-
-    /// Says that the engine has something to handle.
-    pub(super) fn poke(&self) {
-        self.poked.set(true);
-        if let Some(waker) = self.turns.borrow_mut().take() {
-            waker.wake();
-        }
-    }
-
     /// Resolves when the mesh has room for what a new connection may cause.
     pub(super) async fn wait_until_accepting(&self) {
         std::future::poll_fn(|context| {
@@ -327,23 +296,28 @@ impl<S: Shard> Core<S> {
         .await;
     }
 
+    /// Turn by turn, until the application stops.
+    ///
+    /// # Errors
+    /// When the ring does not work.
     async fn run(
         self: &Rc<Self>,
         doorbells: &[Arc<Doorbell>],
         shard: ShardId,
         external: &Receiver<S::External>,
-        look: &PollableFd<OwnedFd>,
-    ) {
+    ) -> std::io::Result<()> {
         let own = &doorbells[shard.index()];
-        let mut looked_us = self.now_us();
+        let mut looked_us = self.ring.now_us();
         self.carry_out();
         loop {
+            self.run_tasks().await;
             self.take_external(external);
-            let began_us = self.now_us();
+            self.read_once();
+            let began_us = self.ring.now_us();
             {
                 let mut engine = self.engine.borrow_mut();
                 engine.turn(began_us, |to| doorbells[to.index()].ring());
-                let took_us = self.now_us() - began_us;
+                let took_us = self.ring.now_us() - began_us;
                 engine.counters().turn_times.record(took_us);
                 if took_us >= SLOW_TURN_US {
                     tracing::debug!(shard = shard.0, took_us, "slow turn");
@@ -353,23 +327,21 @@ impl<S: Shard> Core<S> {
             if self.stopping.get() {
                 break;
             }
-            self.wake_sources();
+            self.wake_acceptors();
             {
                 let mut engine = self.engine.borrow_mut();
                 own.sleeper.set_clogged(engine.is_clogged());
                 // The turn made room in the rings of those it took from.
                 engine.taken_from(|from| doorbells[from.index()].ring_if_clogged());
             }
-            let now_us = self.now_us();
-            if !self.engine.borrow().has_work(now_us) {
-                self.sleep(&own.sleeper, external).await;
-                looked_us = self.now_us();
-            } else if now_us - looked_us < LOOK_AT_SOCKETS_US {
-                glommio::executor().yield_now().await;
-            } else if let Err(error) = look.readable().await {
-                self.fail(&error.to_string());
-            } else {
-                looked_us = self.now_us();
+            self.run_tasks().await;
+            let now_us = self.ring.now_us();
+            if !self.engine.borrow().has_work(now_us) && !self.read_once() {
+                self.sleep(own, external)?;
+                looked_us = self.ring.now_us();
+            } else if now_us - looked_us >= LOOK_AT_SOCKETS_US {
+                self.ring.look(|watched, readiness| self.on_ready(own, watched, readiness))?;
+                looked_us = now_us;
             }
         }
         self.engine.borrow_mut().close();
@@ -377,14 +349,22 @@ impl<S: Shard> Core<S> {
             doorbell.ring();
         }
         self.send_gathered();
-        self.drain().await;
+        self.drain(own).await
     }
 
-    /// Ends this executor badly after its next turn.
-    fn fail(&self, why: &str) {
-        *self.failure.borrow_mut() = Some(why.to_owned());
-        self.stopping.set(true);
-        self.poke();
+    /// Runs the tasks that were woken, and those that they wake.
+    async fn run_tasks(&self) {
+        while self.ring.has_woken() {
+            // Behind all that are ready by now: the queue is first in, first out.
+            glommio::executor().yield_now().await;
+        }
+    }
+
+    fn on_ready(&self, own: &Doorbell, watched: &Watched, readiness: Readiness) {
+        match watched {
+            Watched::Connection(connection) => self.on_readable(connection, readiness),
+            Watched::Doorbell => own.answer(),
+        }
     }
 
     fn take_external(&self, external: &Receiver<S::External>) {
@@ -393,61 +373,37 @@ impl<S: Shard> Core<S> {
         }
     }
 
-    fn wake_sources(&self) {
-        let (accepts_input, mut room) = {
-            let engine = self.engine.borrow();
-            (engine.accepts_input(), engine.room_for_reads())
-        };
-        // The first come first; who is not waiting any more takes no place.
-        self.waiting_readers.borrow_mut().retain(|connection| {
-            let stays = room == 0;
-            room -= usize::from(!stays && connection.wake_reader());
-            stays
-        });
-        if accepts_input {
+    fn wake_acceptors(&self) {
+        if self.engine.borrow().accepts_input() {
             for waker in self.waiting_acceptors.borrow_mut().drain(..) {
-                waker.wake();
+                self.ring.wake(waker);
             }
         }
     }
 
-    /// Waits for a poke, that of the doorbell too, or the next timer.
-    async fn sleep(&self, sleeper: &Sleeper, external: &Receiver<S::External>) {
-        let mut timer = self.engine.borrow().next_timer_us().map(|at_us| {
-            let wait_us = at_us.saturating_sub(self.now_us()).max(1);
-            Timer::new(Duration::from_micros(wait_us))
-        });
-        let mut asleep = false;
-        std::future::poll_fn(|context: &mut Context<'_>| {
-            // Whoever polls a sleeper has a reason: the poke or the timer.
-            if asleep || self.poked.get() {
-                return Poll::Ready(());
-            }
-            if let Some(timer) = &mut timer
-                && Pin::new(timer).poll(context).is_ready()
-            {
-                return Poll::Ready(());
-            }
-            *self.turns.borrow_mut() = Some(context.waker().clone());
-            sleeper.fall_asleep();
-            self.take_external(external);
-            if self.engine.borrow().has_work(self.now_us()) {
-                return Poll::Ready(());
-            }
-            asleep = true;
-            Poll::Pending
-        })
-        .await;
-        sleeper.wake_up();
-        self.turns.borrow_mut().take();
-        self.poked.set(false);
+    /// Waits for the ring: sockets, the doorbell, tasks, the next timer. No task is ready, and nothing is to be read.
+    fn sleep(&self, own: &Doorbell, external: &Receiver<S::External>) -> std::io::Result<()> {
+        own.sleeper.fall_asleep();
+        // Who made something visible before that did not ring.
+        self.take_external(external);
+        let now_us = self.ring.now_us();
+        let wake_us = {
+            let engine = self.engine.borrow();
+            if engine.has_work(now_us) { Some(now_us) } else { engine.next_timer_us() }
+        };
+        let waited = self.ring.wait(wake_us, |watched, readiness| self.on_ready(own, watched, readiness));
+        own.sleeper.wake_up();
+        waited
     }
 
     /// After the last turn: what a full socket left over has a moment to leave.
-    async fn drain(&self) {
-        let deadline = Instant::now() + SHUTDOWN_GRACE;
-        while self.writers.get() > 0 && Instant::now() < deadline {
-            Timer::new(Duration::from_millis(5)).await;
+    async fn drain(&self, own: &Doorbell) -> std::io::Result<()> {
+        let deadline_us = self.ring.now_us() + SHUTDOWN_GRACE.as_micros() as u64;
+        self.run_tasks().await;
+        while self.writers.get() > 0 && self.ring.now_us() < deadline_us {
+            self.ring.wait(Some(deadline_us), |watched, readiness| self.on_ready(own, watched, readiness))?;
+            self.run_tasks().await;
         }
+        Ok(())
     }
 }

@@ -5,6 +5,7 @@
 mod doorbell;
 mod executor;
 mod injector;
+mod ring;
 mod sleeper;
 mod sockets;
 

@@ -1,22 +1,20 @@
-//! Sockets of one executor: readiness by io_uring, reads into the engine's buffers, one gathered send per connection
-//! and turn.
+//! Sockets of one executor: reads into the engine's buffers when the ring says so, one gathered send per connection and
+//! turn. What is rare (dialling, accepting, what a full socket left over) are tasks; reading is not.
 //!
 //! Decides how bytes move and when a connection is over. It never parses anything.
 
 use super::executor::Core;
+use super::ring::{Interest, Readiness, Watch};
 use crate::app::{
     Close, CloseCause, ConnectionId, ConnectionOptions, Dial, Effect, Input, ListenerId, Shard, Socket, SocketKind,
 };
 use bytes::{Buf, Bytes};
-use glommio::io::PollableFd;
-use glommio::timer::Timer;
 use socket2::{SockRef, TcpKeepalive};
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::VecDeque;
 use std::io::{ErrorKind, IoSlice, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::rc::Rc;
-use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
 /// Buffers that one send gathers: a turn's worth of frames, well below the kernel's limit of 1,024.
@@ -39,11 +37,25 @@ const DIAL_PAUSE: Duration = Duration::from_millis(50);
 /// An attempt to dial that is not answered is given up: the system would try for two minutes.
 const DIAL_ATTEMPT: Duration = Duration::from_secs(10);
 
-/// One open connection. The reader and the writer task hold it; it closes when both are gone.
+/// Who a descriptor is watched for.
+#[derive(Clone)]
+pub(super) enum Watched {
+    Connection(Rc<Connection>),
+    Doorbell,
+}
+
+/// One open connection. It closes when the ring has forgotten it and its writer task, if there is one, is gone.
 pub(super) struct Connection {
     id: ConnectionId,
     /// None while it is being dialled.
-    stream: OnceCell<Rc<TcpStream>>,
+    stream: OnceCell<TcpStream>,
+    watch: Cell<Option<Watch>>,
+    /// Something has come that was not read: the ring does not tell of it again.
+    is_readable: Cell<bool>,
+    /// The ring has told of its end, or of an error: only a read that finds it has read everything.
+    ends: Cell<bool>,
+    /// Its place among [`Core::readable`] is taken.
+    is_queued: Cell<bool>,
     options: ConnectionOptions,
     unsent: RefCell<VecDeque<Bytes>>,
     unsent_bytes: Cell<usize>,
@@ -55,8 +67,6 @@ pub(super) struct Connection {
     congested_since: Cell<Option<Instant>>,
     state: Cell<State>,
     writer_runs: Cell<bool>,
-    /// The reader, while it waits for the engine to take what it has.
-    reader: RefCell<Option<Waker>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -72,6 +82,10 @@ impl Connection {
         Self {
             id,
             stream: OnceCell::new(),
+            watch: Cell::new(None),
+            is_readable: Cell::new(false),
+            ends: Cell::new(false),
+            is_queued: Cell::new(false),
             options,
             unsent: RefCell::default(),
             unsent_bytes: Cell::new(0),
@@ -80,24 +94,7 @@ impl Connection {
             congested_since: Cell::new(None),
             state: Cell::new(State::Open),
             writer_runs: Cell::new(false),
-            reader: RefCell::new(None),
         }
-    }
-
-    fn end(&self) {
-        self.state.set(State::Closed);
-        self.unsent.borrow_mut().clear();
-        self.unsent_bytes.set(0);
-        // Wakes the reader and the writer from their polls; they then let go of the socket.
-        if let Some(stream) = self.stream.get() {
-            let _ = stream.shutdown(Shutdown::Both);
-        }
-        self.wake_reader();
-    }
-
-    /// Returns whether its reader was waiting.
-    pub(super) fn wake_reader(&self) -> bool {
-        self.reader.borrow_mut().take().map(Waker::wake).is_some()
     }
 
     /// Sends what it can. `Ok(true)` when nothing is left.
@@ -107,11 +104,11 @@ impl Connection {
         while !unsent.is_empty() {
             let are_small = unsent.len() >= COPIED_MIN && self.unsent_bytes.get() / unsent.len() <= SMALL_BYTES;
             let written = if are_small && gather(&unsent, scratch) {
-                (&**stream).write(scratch)
+                (&mut &*stream).write(scratch)
             } else {
                 let slices: smallvec::SmallVec<[IoSlice<'_>; 32]> =
                     unsent.iter().take(GATHER_MAX).map(|bytes| IoSlice::new(bytes)).collect();
-                (&**stream).write_vectored(&slices)
+                (&mut &*stream).write_vectored(&slices)
             };
             match written {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
@@ -171,11 +168,12 @@ impl<S: Shard> Core<S> {
         let mut notify: Vec<Rc<Connection>> = Vec::new();
         for effect in effects {
             match effect {
-                Effect::Attach { connection, socket, options } => self.attach(connection, socket, options),
-                Effect::Dial { connection, address, dial: how, options } => {
+                Effect::Attach { connection, socket } => self.attach(connection, *socket),
+                Effect::Dial { connection, dial: dialled } => {
+                    let (address, how, options) = *dialled;
                     let connection = Rc::new(Connection::new(connection, options));
                     self.connections.borrow_mut().insert(connection.id, connection.clone());
-                    glommio::spawn_local(dial(self.clone(), connection, address, how)).detach();
+                    self.ring.spawn(dial(self.clone(), connection, address, how));
                 }
                 Effect::Write { connection, bytes } => {
                     let Some(connection) = self.connections.borrow().get(&connection).cloned() else { continue };
@@ -205,14 +203,14 @@ impl<S: Shard> Core<S> {
                 }
                 Effect::Resume { connection } => {
                     if let Some(connection) = self.connections.borrow().get(&connection) {
-                        connection.wake_reader();
+                        self.queue_to_read(connection);
                     }
                 }
                 Effect::Close { connection, close } => {
                     let Some(connection) = self.connections.borrow_mut().remove(&connection) else { continue };
                     self.close(&connection, close);
                 }
-                Effect::SendPacket { to, bytes } => self.send_packet(to, &bytes),
+                Effect::SendPacket(packet) => self.send_packet(packet.0, &packet.1),
                 Effect::Stop(failure) => {
                     self.stopping.set(true);
                     if failure.is_some() {
@@ -233,14 +231,19 @@ impl<S: Shard> Core<S> {
         }
     }
 
-    fn attach(self: &Rc<Self>, id: ConnectionId, socket: Socket, options: ConnectionOptions) {
+    fn attach(self: &Rc<Self>, id: ConnectionId, (socket, options): (Socket, ConnectionOptions)) {
         let SocketKind::Tcp(stream) = socket.kind else {
             unreachable!("only the simulator makes simulated sockets");
         };
         let connection = Rc::new(Connection::new(id, options));
-        let _ = connection.stream.set(Rc::new(stream));
         self.connections.borrow_mut().insert(id, connection.clone());
-        glommio::spawn_local(read(self.clone(), connection)).detach();
+        self.serve(&connection, stream);
+    }
+
+    /// Reads a connection that stands from now on.
+    fn serve(&self, connection: &Rc<Connection>, stream: TcpStream) {
+        let stream = connection.stream.get_or_init(|| stream);
+        connection.watch.set(Some(self.ring.watch(stream, Watched::Connection(connection.clone()))));
     }
 
     fn close(self: &Rc<Self>, connection: &Rc<Connection>, close: Close) {
@@ -250,20 +253,17 @@ impl<S: Shard> Core<S> {
                     // It would have been sent by now.
                     self.send(connection);
                 }
-                connection.end();
+                self.end(connection);
             }
             Close::Linger { us } => {
                 connection.state.set(State::Lingering);
-                connection.wake_reader();
+                self.queue_to_read(connection);
                 self.send(connection);
-                let connection = connection.clone();
-                glommio::spawn_local(async move {
-                    Timer::new(Duration::from_micros(us.max(1000))).await;
-                    if connection.state.get() != State::Closed {
-                        connection.end();
-                    }
-                })
-                .detach();
+                let (core, connection) = (self.clone(), connection.clone());
+                self.ring.spawn(async move {
+                    core.ring.after(Duration::from_micros(us.max(1000))).await;
+                    core.end(&connection);
+                });
             }
         }
     }
@@ -275,11 +275,10 @@ impl<S: Shard> Core<S> {
         gathering.push(connection);
         if gathering.len() == 1 {
             let core = self.clone();
-            glommio::spawn_local(async move {
-                Timer::new(gather).await;
+            self.ring.spawn(async move {
+                core.ring.after(gather).await;
                 core.send_gathered();
-            })
-            .detach();
+            });
         }
     }
 
@@ -304,7 +303,7 @@ impl<S: Shard> Core<S> {
                 if connection.state.get() != State::Closed {
                     connection.writer_runs.set(true);
                     self.writers.set(self.writers.get() + 1);
-                    glommio::spawn_local(write(self.clone(), connection.clone())).detach();
+                    self.ring.spawn(write(self.clone(), connection.clone()));
                 }
             }
             Err(error) => self.lost(connection, cause_of(&error)),
@@ -353,7 +352,6 @@ impl<S: Shard> Core<S> {
 
     fn input(&self, input: Input<S::External, S::Timer>) {
         self.engine.borrow_mut().input(input);
-        self.poke();
     }
 
     /// Ends a connection without the application's doing, and tells it.
@@ -366,7 +364,105 @@ impl<S: Shard> Core<S> {
             }
             self.input(Input::Closed { connection: connection.id, cause });
         }
-        connection.end();
+        self.end(connection);
+    }
+
+    /// Lets go of a connection; a second time does nothing.
+    fn end(&self, connection: &Connection) {
+        connection.state.set(State::Closed);
+        connection.unsent.borrow_mut().clear();
+        connection.unsent_bytes.set(0);
+        if let Some(watch) = connection.watch.take() {
+            self.ring.forget(watch);
+        }
+        // Wakes the writer, which then lets go of it too.
+        if let Some(stream) = connection.stream.get() {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+
+    /// What the ring tells of a watched connection.
+    pub(super) fn on_readable(&self, connection: &Rc<Connection>, readiness: Readiness) {
+        connection.is_readable.set(true);
+        connection.ends.set(connection.ends.get() | readiness.ends);
+        self.queue_to_read(connection);
+    }
+
+    fn queue_to_read(&self, connection: &Rc<Connection>) {
+        if connection.is_readable.get() && !connection.is_queued.replace(true) {
+            self.readable.borrow_mut().push_back(connection.clone());
+        }
+    }
+
+    /// Reads each connection that has something, once, as far as the engine has room. Returns whether anything came of it.
+    pub(super) fn read_once(&self) -> bool {
+        let mut has_read = false;
+        let waiting = self.readable.borrow().len();
+        for _ in 0..waiting {
+            if self.engine.borrow().room_for_reads() == 0 {
+                break;
+            }
+            let Some(connection) = self.readable.borrow_mut().pop_front() else { break };
+            connection.is_queued.set(false);
+            has_read |= match connection.state.get() {
+                State::Open => self.read(&connection),
+                State::Lingering => self.discard(&connection),
+                State::Closed => false,
+            };
+        }
+        has_read
+    }
+
+    fn read(&self, connection: &Rc<Connection>) -> bool {
+        let Some(mut stream) = connection.stream.get() else { return false };
+        let mut engine = self.engine.borrow_mut();
+        let Some(space) = engine.receive_space(connection.id) else {
+            // One that is paused comes back when it is resumed; any other when the engine has handled what it has.
+            if !engine.is_paused(connection.id) {
+                self.queue_to_read(connection);
+            }
+            return false;
+        };
+        let room = space.len();
+        match stream.read(space) {
+            Ok(0) => {
+                drop(engine);
+                self.lost(connection, CloseCause::EndOfFile);
+            }
+            Ok(bytes) => {
+                engine.counters().receives += 1;
+                engine.counters().bytes_received += bytes as u64;
+                engine.received(connection.id, bytes);
+                connection.is_readable.set(bytes == room || connection.ends.get());
+                self.queue_to_read(connection);
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => self.queue_to_read(connection),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                connection.is_readable.set(false);
+                engine.received_nothing(connection.id);
+                drop(engine);
+                if connection.ends.get() {
+                    self.lost(connection, CloseCause::Error("it cannot be watched".into()));
+                }
+                return false;
+            }
+            Err(error) => {
+                drop(engine);
+                self.lost(connection, cause_of(&error));
+            }
+        }
+        true
+    }
+
+    /// Reads what comes behind the application's end, for nobody.
+    fn discard(&self, connection: &Connection) -> bool {
+        connection.is_readable.set(false);
+        if let Some(stream) = connection.stream.get()
+            && discard(stream)
+        {
+            self.end(connection);
+        }
+        true
     }
 
     fn send_packet(&self, to: std::net::SocketAddr, bytes: &[u8]) {
@@ -381,36 +477,35 @@ impl<S: Shard> Core<S> {
 async fn dial<S: Shard>(core: Rc<Core<S>>, connection: Rc<Connection>, address: SocketAddr, how: Dial) {
     let deadline = Instant::now().checked_add(Duration::from_micros(how.patience_us.saturating_add(how.delay_us)));
     if how.delay_us > 0 {
-        Timer::new(Duration::from_micros(how.delay_us)).await;
+        core.ring.after(Duration::from_micros(how.delay_us)).await;
     }
     loop {
         if connection.state.get() != State::Open {
             return;
         }
-        match futures_lite::future::or(connect(address), unanswered()).await {
+        match futures_lite::future::or(connect(&core, address), unanswered(&core)).await {
             Ok(_) if connection.state.get() != State::Open => return,
             Ok(stream) => {
-                let _ = connection.stream.set(stream);
+                core.serve(&connection, stream);
                 core.input(Input::Connected { connection: connection.id });
-                core.send(&connection);
-                return read(core, connection).await;
+                return core.send(&connection);
             }
             Err(error) if deadline.is_some_and(|deadline| Instant::now() + DIAL_PAUSE > deadline) => {
                 return core.lost(&connection, cause_of(&error));
             }
             Err(error) => tracing::debug!(%address, %error, "dialling failed, trying again"),
         }
-        Timer::new(DIAL_PAUSE).await;
+        core.ring.after(DIAL_PAUSE).await;
     }
 }
 
-async fn unanswered() -> std::io::Result<Rc<TcpStream>> {
-    Timer::new(DIAL_ATTEMPT).await;
+async fn unanswered<S: Shard>(core: &Core<S>) -> std::io::Result<TcpStream> {
+    core.ring.after(DIAL_ATTEMPT).await;
     Err(ErrorKind::TimedOut.into())
 }
 
 /// One attempt to connect.
-async fn connect(address: SocketAddr) -> std::io::Result<Rc<TcpStream>> {
+async fn connect<S: Shard>(core: &Core<S>, address: SocketAddr) -> std::io::Result<TcpStream> {
     let socket = socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
     match socket.connect(&address.into()) {
@@ -419,9 +514,8 @@ async fn connect(address: SocketAddr) -> std::io::Result<Rc<TcpStream>> {
         Err(error) => return Err(error),
     }
     prepare(&socket);
-    let stream = Rc::new(TcpStream::from(socket));
-    let readiness = PollableFd::new(stream.clone()).map_err(std::io::Error::other)?;
-    readiness.writable().await.map_err(std::io::Error::other)?;
+    let stream = TcpStream::from(socket);
+    core.ring.ready(&stream, Interest::Writable).await?;
     stream.take_error()?.map_or(Ok(stream), Err)
 }
 
@@ -431,139 +525,64 @@ fn prepare(socket: &socket2::Socket) {
     let _ = socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE_IDLE));
 }
 
-/// Reads one connection until it ends, as fast as the engine takes what came.
-async fn read<S: Shard>(core: Rc<Core<S>>, connection: Rc<Connection>) {
-    let Some(stream) = connection.stream.get() else { return };
-    let Ok(readiness) = PollableFd::new(stream.clone()) else { return };
-    let mut full = false;
-    loop {
-        // After a read that filled its buffer there is more: reading again is cheaper than asking.
-        if !full && readiness.readable().await.is_err() {
-            break;
-        }
-        if connection.state.get() == State::Open {
-            wait_for_space(&core, &connection).await;
-        }
-        match connection.state.get() {
-            State::Closed => break,
-            State::Lingering => match discard(stream) {
-                Discarded::More => full = false,
-                Discarded::End => {
-                    connection.end();
-                    break;
-                }
-            },
-            State::Open => {
-                let mut engine = core.engine.borrow_mut();
-                let Some(space) = engine.receive_space(connection.id) else { continue };
-                let room = space.len();
-                match (&**stream).read(space) {
-                    Ok(0) => {
-                        drop(engine);
-                        core.lost(&connection, CloseCause::EndOfFile);
-                        break;
-                    }
-                    Ok(bytes) => {
-                        full = bytes == room;
-                        engine.counters().receives += 1;
-                        engine.counters().bytes_received += bytes as u64;
-                        engine.received(connection.id, bytes);
-                        drop(engine);
-                        core.poke();
-                    }
-                    Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
-                        full = false;
-                        engine.received_nothing(connection.id);
-                    }
-                    Err(error) => {
-                        drop(engine);
-                        core.lost(&connection, cause_of(&error));
-                        break;
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// Resolves when the engine can take bytes of this connection, or the connection is not open any more.
-async fn wait_for_space<S: Shard>(core: &Rc<Core<S>>, connection: &Rc<Connection>) {
-    let mut has_waited = false;
-    std::future::poll_fn(|context| {
-        if std::mem::replace(&mut has_waited, true) {
-            // It was this one's turn. Whatever comes of it, the next that waits has its own after another turn.
-            core.poke();
-        }
-        if connection.state.get() != State::Open || core.engine.borrow_mut().receive_space(connection.id).is_some() {
-            return Poll::Ready(());
-        }
-        *connection.reader.borrow_mut() = Some(context.waker().clone());
-        // A paused connection is woken when it is resumed, and not by every turn meanwhile.
-        if !core.engine.borrow().is_paused(connection.id) {
-            core.waiting_readers.borrow_mut().push(connection.clone());
-        }
-        Poll::Pending
-    })
-    .await;
-}
-
-enum Discarded {
-    More,
-    End,
-}
-
-fn discard(mut stream: &TcpStream) -> Discarded {
+/// Reads what there is, for nobody. Whether the connection has ended.
+fn discard(mut stream: &TcpStream) -> bool {
     let mut scratch = [0; 4096];
     loop {
         match stream.read(&mut scratch) {
-            Ok(0) => return Discarded::End,
+            Ok(0) => return true,
             Ok(_) => {}
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Discarded::More,
-            Err(_) => return Discarded::End,
+            Err(error) => return error.kind() != ErrorKind::WouldBlock,
         }
     }
 }
 
 /// Sends what a full socket left over; ends when nothing is left.
 async fn write<S: Shard>(core: Rc<Core<S>>, connection: Rc<Connection>) {
-    if let Some(stream) = connection.stream.get()
-        && let Ok(readiness) = PollableFd::new(stream.clone())
-    {
-        write_out(&core, &connection, &readiness).await;
+    if let Some(stream) = connection.stream.get() {
+        write_out(&core, &connection, stream).await;
     }
     connection.writer_runs.set(false);
     core.writers.set(core.writers.get() - 1);
 }
 
-async fn write_out<S: Shard>(core: &Rc<Core<S>>, connection: &Rc<Connection>, readiness: &PollableFd<Rc<TcpStream>>) {
+async fn write_out<S: Shard>(core: &Rc<Core<S>>, connection: &Rc<Connection>, stream: &TcpStream) {
     let timeout = Duration::from_micros(connection.options.write_timeout_us);
     let mut progress = Instant::now();
+    // One sleep at a time, the end of which moves on with every byte that leaves: it looks what has become of that.
+    let mut sleep = None;
     loop {
         // Nothing accepted for so long, or congested for so long: whichever is over first.
         let since = connection.congested_since.get().map_or(progress, |since| since.min(progress));
         let left = timeout.saturating_sub(since.elapsed());
-        let writable = async { Some(readiness.writable().await) };
+        let writable = async { Some(core.ring.ready(stream, Interest::Writable).await) };
         let outcome = if timeout.is_zero() {
             writable.await
+        } else if left.is_zero() {
+            None
         } else {
-            let expired = async {
-                Timer::new(left.max(Duration::from_millis(1))).await;
+            let sleep = sleep.get_or_insert_with(|| core.ring.after(left));
+            let over = async {
+                sleep.await;
                 None
             };
-            futures_lite::future::or(writable, expired).await
+            futures_lite::future::or(writable, over).await
         };
         if connection.state.get() == State::Closed {
             break;
         }
-        let is_congested_for_too_long =
-            !timeout.is_zero() && connection.congested_since.get().is_some_and(|since| since.elapsed() >= timeout);
         match outcome {
+            None if left.is_zero() => {
+                core.lost(connection, CloseCause::WriteTimeout);
+                break;
+            }
+            None => sleep = None,
             Some(Err(error)) => {
                 core.lost(connection, CloseCause::Error(error.to_string()));
                 break;
             }
-            Some(Ok(())) if !is_congested_for_too_long => match core.flush(connection) {
+            Some(Ok(())) => match core.flush(connection) {
                 Ok(done) => {
                     progress = Instant::now();
                     core.check_relief(connection);
@@ -577,41 +596,29 @@ async fn write_out<S: Shard>(core: &Rc<Core<S>>, connection: &Rc<Connection>, re
                     break;
                 }
             },
-            _ => {
-                core.lost(connection, CloseCause::WriteTimeout);
-                break;
-            }
         }
     }
 }
 
 /// Accepts connections and hands them to the engine.
 pub(super) async fn accept<S: Shard>(core: Rc<Core<S>>, id: ListenerId, listener: TcpListener) {
-    let listener = match PollableFd::new(listener) {
-        Ok(listener) => listener,
-        Err(error) => {
-            tracing::error!(%error, "a listener cannot be watched");
-            return;
-        }
-    };
     // Linux gives what it accepts the options of the listener: calls that need not be made for every connection.
-    prepare(&SockRef::from(listener.get_ref()));
-    let bound = listener.get_ref().local_addr().ok().filter(|address| !address.ip().is_unspecified());
+    prepare(&SockRef::from(&listener));
+    let bound = listener.local_addr().ok().filter(|address| !address.ip().is_unspecified());
     loop {
-        if let Err(error) = listener.readable().await {
+        if let Err(error) = core.ring.ready(&listener, Interest::Readable).await {
             tracing::error!(%error, "a listener cannot be watched");
             return;
         }
         for _ in 0..ACCEPT_BURST {
-            match accept_one(listener.get_ref(), bound) {
+            match accept_one(&listener, bound) {
                 Ok(Some(socket)) => {
-                    core.engine.borrow_mut().input(Input::Accepted { listener: id, socket });
-                    core.poke();
+                    core.input(Input::Accepted { listener: id, socket });
                 }
                 Ok(None) => break,
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
-                    Timer::new(ACCEPT_RETRY).await;
+                    core.ring.after(ACCEPT_RETRY).await;
                     break;
                 }
             }
