@@ -65,6 +65,15 @@ fn stored_objects() -> Result<(), Failure> {
         let expected = [("create", 300.0), ("get", 1000.0), ("set", 1000.0), ("delete", 300.0)];
         assert_eq!(operations(&reports), expected.map(|(name, count)| (format!("db {name}"), count)));
         assert!(reports.iter().all(|report| figure(report, "latency_us/count") == figure(report, "operations")));
+        // And they can be drawn: a curve for each.
+        let plot = std::env::temp_dir().join(format!("donet-{}-{shards}.svg", std::process::id()));
+        Report::plot(&plot, "donet-perf db --objects 300", &reports)?;
+        let svg = std::fs::read_to_string(&plot)?;
+        std::fs::remove_file(&plot)?;
+        for name in ["db create: latency", "db get: latency", "db set: latency", "db delete: latency", "--objects 300"]
+        {
+            assert!(svg.contains(name), "no {name} in {svg}");
+        }
     }
     Ok(())
 }

@@ -9,7 +9,9 @@ use crate::net::{Input, Key, Network};
 use crate::progress::Progress;
 use crate::report::{Mark, Spent, latencies};
 use crate::target::Target;
+use crate::timeline::Timeline;
 use donet::wire::{Channel, Encoder, MessageType, Reader, message_type as t};
+use hashbrown::HashMap;
 use hdrhistogram::Histogram;
 use std::time::{Duration, Instant};
 
@@ -44,6 +46,8 @@ pub(crate) struct Outcome {
     pub spent: Spent,
     /// From when a call was made (or due, at a fixed rate) until it was complete.
     pub latencies: Histogram<u64>,
+    /// When how many were complete.
+    pub complete: Timeline,
 }
 
 /// Links to one server.
@@ -51,6 +55,8 @@ pub(crate) struct Outcome {
 pub(crate) struct Caller {
     network: Network,
     links: Vec<Key>,
+    /// The number of each link.
+    numbers: HashMap<Key, usize>,
 }
 
 /// The frame of a message to one channel.
@@ -67,7 +73,7 @@ impl Caller {
     /// Connects the caller, who hears what is sent to [`CALLER`].
     pub(crate) fn connect(target: &Target) -> Result<Self, Failure> {
         ensure(!target.is_relay, || "the relay has no roles to call".to_owned())?;
-        let mut caller = Self { network: Network::new()?, links: Vec::new() };
+        let mut caller = Self { network: Network::new()?, links: Vec::new(), numbers: HashMap::new() };
         caller.listen(target, Encoder::control(t::CONTROL_ADD_CHANNEL).channel(CALLER))?;
         Ok(caller)
     }
@@ -79,6 +85,7 @@ impl Caller {
         let mut frame = Vec::new();
         put(&mut frame, first);
         self.network.send(link, &frame);
+        self.numbers.insert(link, self.links.len());
         self.links.push(link);
         Ok(())
     }
@@ -92,7 +99,10 @@ impl Caller {
 
     /// Closes all links but the caller's.
     pub(crate) fn close_listeners(&mut self) {
-        self.links.drain(1..).for_each(|link| self.network.close(link));
+        for link in self.links.drain(1..) {
+            self.numbers.remove(&link);
+            self.network.close(link);
+        }
     }
 
     /// Makes the calls, and waits until all are complete. `ask` appends the frames of a call, by its number, to what the
@@ -107,13 +117,13 @@ impl Caller {
         mut ask: impl FnMut(u64, &mut Vec<u8>),
         mut hear: impl FnMut(Heard<'_>) -> Result<Option<u64>, Failure>,
     ) -> Result<Outcome, Failure> {
-        let Self { network, links } = self;
+        let Self { network, links, numbers } = self;
         let before = Mark::take(target)?;
         let begin = Instant::now();
         // When each was made; none once it is complete.
         let mut made: Vec<Option<Instant>> = Vec::new();
         let (mut complete, mut last) = (0, begin);
-        let mut latencies = latencies();
+        let (mut latencies, mut timeline) = (latencies(), Timeline::new(begin));
         let mut progress = Progress::new(course.title, course.calls);
         while complete < course.calls {
             let now = Instant::now();
@@ -128,13 +138,14 @@ impl Caller {
             let wait = if (made.len() as u64) < due { Duration::ZERO } else { Duration::from_millis(100) };
             let mut failed = None;
             network.turn(Some(pause.unwrap_or(wait).min(wait)), &mut |network, key, input| {
-                let link = links.iter().position(|&link| link == key).unwrap_or_default();
+                let Some(&link) = numbers.get(&key) else { return };
                 match heard(link, input).and_then(|heard| heard.map_or(Ok(None), &mut hear)) {
                     Ok(None) => {}
                     Ok(Some(number)) => match made.get_mut(number as usize).and_then(Option::take) {
                         Some(at) => {
                             complete += 1;
                             last = network.now();
+                            timeline.add(last, 1);
                             latencies.saturating_record((last.saturating_duration_since(at)).as_nanos().max(1) as u64);
                         }
                         None => failed = Some(Failure::new(format!("call {number} is complete and was not open"))),
@@ -150,7 +161,7 @@ impl Caller {
             })?;
             progress.show(now, complete, || format!("{complete} of {}", course.calls));
         }
-        Ok(Outcome { spent: Mark::take(target)?.since(&before), latencies })
+        Ok(Outcome { spent: Mark::take(target)?.since(&before), latencies, complete: timeline })
     }
 }
 

@@ -19,12 +19,14 @@ pub mod net;
 pub mod objects;
 pub mod peer;
 pub mod players;
+mod plot;
 mod progress;
 pub mod relay;
 pub mod report;
 pub mod session;
 pub mod stored;
 pub mod target;
+mod timeline;
 pub mod usage;
 pub mod wait;
 

@@ -6,6 +6,7 @@ use donet_perf::md::{FanOut, PingPong, Subscribe};
 use donet_perf::objects::Objects;
 use donet_perf::players::{Players, Storm};
 use donet_perf::relay::Relay;
+use donet_perf::report::Report;
 use donet_perf::session::{Target, run};
 use donet_perf::stored::Stored;
 use donet_perf::target::{Target as Load, TargetArguments, resolve};
@@ -13,7 +14,7 @@ use donet_perf::{Failure, daemon};
 use std::fs::File;
 use std::io::Write;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 #[derive(Debug, Parser)]
@@ -44,6 +45,8 @@ enum Command {
         load: Objects,
         #[command(flatten)]
         target: TargetArguments,
+        #[command(flatten)]
+        picture: Picture,
     },
     /// Makes, reads, changes and deletes stored objects; one JSON line for each operation.
     ///
@@ -53,6 +56,8 @@ enum Command {
         load: Stored,
         #[command(flatten)]
         target: TargetArguments,
+        #[command(flatten)]
+        picture: Picture,
     },
     /// Plays many clients of a game: hello, login, an avatar of their own, an interest, position updates; one JSON line.
     ///
@@ -62,6 +67,8 @@ enum Command {
         load: Players,
         #[command(flatten)]
         target: TargetArguments,
+        #[command(flatten)]
+        picture: Picture,
     },
     /// Lets all clients of that game come at once and vanish at once, again and again; one JSON line for each storm.
     Storm {
@@ -82,6 +89,8 @@ enum MdCommand {
         load: FanOut,
         #[command(flatten)]
         target: TargetArguments,
+        #[command(flatten)]
+        picture: Picture,
     },
     /// A message and its answer, one at a time.
     PingPong {
@@ -89,6 +98,8 @@ enum MdCommand {
         load: PingPong,
         #[command(flatten)]
         target: TargetArguments,
+        #[command(flatten)]
+        picture: Picture,
     },
     /// Many subscriptions of one link.
     Subscribe {
@@ -105,6 +116,24 @@ enum MdCommand {
         #[arg(long, value_name = "PATH")]
         json: Option<PathBuf>,
     },
+}
+
+/// What is drawn of a run.
+#[derive(Debug, Args)]
+struct Picture {
+    /// Draw the rate over time and the distribution of the latencies into this file.
+    #[arg(long = "plot", value_name = "FILE.svg")]
+    path: Option<PathBuf>,
+}
+
+impl Picture {
+    /// Draws it, if somebody wants it, with the command as its title.
+    fn draw(&self, reports: &[Report]) -> Result<(), Failure> {
+        let Some(path) = &self.path else { return Ok(()) };
+        let is_of_plot = |word: &String| word.starts_with("--plot") || Path::new(word) == path;
+        let title: Vec<String> = std::env::args().skip(1).filter(|word| !is_of_plot(word)).collect();
+        Report::plot(path, &format!("donet-perf {}", title.join(" ")), reports)
+    }
 }
 
 #[derive(Debug, Args)]
@@ -162,10 +191,12 @@ fn session(arguments: SessionArguments) -> Result<(), Failure> {
 }
 
 fn md(command: MdCommand) -> Result<(), Failure> {
-    let report = match command {
-        MdCommand::FanOut { load, target } => load.run(&Load::start(&target, load.receivers())?)?,
-        MdCommand::PingPong { load, target } => load.run(&Load::start(&target, 1)?)?,
-        MdCommand::Subscribe { load, target } => load.run(&Load::start(&target, 0)?)?,
+    let (report, picture) = match command {
+        MdCommand::FanOut { load, target, picture } => {
+            (load.run(&Load::start(&target, load.receivers())?)?, Some(picture))
+        }
+        MdCommand::PingPong { load, target, picture } => (load.run(&Load::start(&target, 1)?)?, Some(picture)),
+        MdCommand::Subscribe { load, target } => (load.run(&Load::start(&target, 0)?)?, None),
         MdCommand::Table { table, json } => {
             let mut lines = json.map(|path| File::options().create(true).append(true).open(path)).transpose()?;
             let mut failed = Ok(());
@@ -181,13 +212,14 @@ fn md(command: MdCommand) -> Result<(), Failure> {
         }
     };
     println!("{}", report.json_line());
-    Ok(())
+    picture.map_or(Ok(()), |picture| picture.draw(&[report]))
 }
 
-fn players(load: &Players, target: &TargetArguments) -> Result<(), Failure> {
+fn players(load: &Players, target: &TargetArguments, picture: &Picture) -> Result<(), Failure> {
     let target = Load::start_with(target, 0, |setup| load.configure(setup))?;
-    println!("{}", load.run(&target)?.json_line());
-    Ok(())
+    let report = load.run(&target)?;
+    println!("{}", report.json_line());
+    picture.draw(&[report])
 }
 
 fn storm(load: &Storm, target: &TargetArguments) -> Result<(), Failure> {
@@ -195,14 +227,24 @@ fn storm(load: &Storm, target: &TargetArguments) -> Result<(), Failure> {
     load.run(&target, |report| println!("{}", report.json_line()))
 }
 
-fn objects(load: &Objects, target: &TargetArguments) -> Result<(), Failure> {
+fn objects(load: &Objects, target: &TargetArguments, picture: &Picture) -> Result<(), Failure> {
     let target = Load::start_with(target, 0, |setup| load.configure(setup))?;
-    load.run(&target, |report| println!("{}", report.json_line()))
+    let mut reports = Vec::new();
+    load.run(&target, |report| {
+        println!("{}", report.json_line());
+        reports.push(report.clone());
+    })?;
+    picture.draw(&reports)
 }
 
-fn db(load: &Stored, target: &TargetArguments) -> Result<(), Failure> {
+fn db(load: &Stored, target: &TargetArguments, picture: &Picture) -> Result<(), Failure> {
     let target = Load::start_with(target, 0, |setup| load.configure(setup))?;
-    load.run(&target, |report| println!("{}", report.json_line()))
+    let mut reports = Vec::new();
+    load.run(&target, |report| {
+        println!("{}", report.json_line());
+        reports.push(report.clone());
+    })?;
+    picture.draw(&reports)
 }
 
 fn relay(arguments: &RelayArguments) -> Result<(), Failure> {
@@ -217,9 +259,9 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Session(arguments) => session(arguments),
         Command::Md(command) => md(command),
-        Command::Objects { load, target } => objects(&load, &target),
-        Command::Db { load, target } => db(&load, &target),
-        Command::Players { load, target } => players(&load, &target),
+        Command::Objects { load, target, picture } => objects(&load, &target, &picture),
+        Command::Db { load, target, picture } => db(&load, &target, &picture),
+        Command::Players { load, target, picture } => players(&load, &target, &picture),
         Command::Storm { load, target } => storm(&load, &target),
         Command::Relay(arguments) => relay(&arguments),
     };

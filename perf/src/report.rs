@@ -1,11 +1,14 @@
 //! The result of one run: one JSON line, and figures by name for tables.
 
-use crate::failure::Failure;
+use crate::failure::{Failure, ensure};
+use crate::plot::{self, Axis, Chart, Scale, Series};
 use crate::target::Target;
+use crate::timeline::Timeline;
 use crate::usage::{Usage, load_average};
 use clap::Args;
 use hdrhistogram::Histogram;
 use serde_json::{Map, Value, json};
+use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Latencies in nanoseconds, three significant digits, up to a minute.
@@ -38,6 +41,9 @@ impl Times {
 #[derive(Clone, Debug)]
 pub struct Report {
     fields: Map<String, Value>,
+    /// What is drawn of it: distributions, and rates over time.
+    curves: Vec<(String, Histogram<u64>)>,
+    rates: Vec<(String, Timeline)>,
 }
 
 impl Report {
@@ -49,7 +55,7 @@ impl Report {
         fields.insert("shards".to_owned(), json!(target.shards));
         fields.insert("unix_time_s".to_owned(), json!(unix_time_s));
         fields.insert("load_average".to_owned(), json!(load_average()));
-        Self { fields }
+        Self { fields, curves: Vec::new(), rates: Vec::new() }
     }
 
     pub(crate) fn set(&mut self, name: &str, value: impl Into<Value>) {
@@ -71,6 +77,12 @@ impl Report {
                 "max": microseconds(histogram.max()),
             }),
         );
+        self.curves.push((name.trim_end_matches("_us").replace('_', " "), histogram.clone()));
+    }
+
+    /// How many of something there were over the time of the run: drawn, and no part of the line.
+    pub(crate) fn set_rate(&mut self, name: &str, rate: &Timeline) {
+        self.rates.push((name.to_owned(), rate.clone()));
     }
 
     /// What both sides have used, and the server's processor time per million of each counted thing.
@@ -85,6 +97,41 @@ impl Report {
         }
         self.set("server_usage", usage.server.map(|server| server.json()));
         self.set("generator_usage", usage.generator.json());
+    }
+
+    /// Draws what runs have measured over time and by distribution into one SVG file.
+    ///
+    /// # Errors
+    /// When there is nothing to be drawn, or the file cannot be written.
+    pub fn plot(path: &Path, title: &str, reports: &[Self]) -> Result<(), Failure> {
+        let name = |report: &Self, what: &str| match (reports.len(), report.fields["workload"].as_str()) {
+            (0 | 1, _) | (_, None) => what.to_owned(),
+            (_, Some(workload)) => format!("{workload}: {what}"),
+        };
+        let (mut curves, mut rates) = (Vec::new(), Vec::new());
+        for report in reports {
+            curves.extend(report.curves.iter().map(|(what, histogram)| (name(report, what), histogram)));
+            rates.extend(report.rates.iter().map(|(what, rate)| Series {
+                name: name(report, what),
+                points: rate.per_second(),
+                is_line: true,
+            }));
+        }
+        let mut charts = Vec::new();
+        // A run of a few tenths of a second has no course.
+        if rates.iter().any(|rate| rate.points.len() > 1) {
+            charts.push(Chart {
+                caption: "Rate over the time of the run".to_owned(),
+                x: Axis::new("seconds since the load began", Scale::Linear),
+                y: Axis::new("per second", Scale::Linear),
+                series: rates,
+            });
+        }
+        if !curves.is_empty() {
+            charts.push(Chart::of_latencies("Distribution of latencies", &curves));
+        }
+        ensure(!charts.is_empty(), || "this load has measured nothing that could be drawn".to_owned())?;
+        plot::write(path, title, &charts)
     }
 
     /// A figure by its name; `/` leads into a nested object.

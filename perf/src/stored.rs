@@ -217,6 +217,7 @@ impl Stored {
         report.set("durability", format!("{:?}", self.durability).to_lowercase());
         report.set_usage(&outcome.spent, &[("operations", count)]);
         report.set_latencies("latency_us", &outcome.latencies);
+        report.set_rate("operations", &outcome.complete);
         report
     }
 }

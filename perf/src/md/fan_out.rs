@@ -11,6 +11,7 @@ use crate::net::{Input, Key, Network};
 use crate::progress::Progress;
 use crate::report::{Mark, Report, Spent, latencies};
 use crate::target::Target;
+use crate::timeline::Timeline;
 use clap::Args;
 use hdrhistogram::Histogram;
 use serde_json::json;
@@ -110,6 +111,7 @@ impl FanOut {
         report.set("sent", load.sent - sent);
         report.set_usage(spent, &[("messages", messages), ("deliveries", deliveries)]);
         report.set_latencies("latency_us", &load.latencies);
+        report.set_rate("deliveries", &load.timeline);
         report.set("latency_counts_from", json!(if self.rate.is_some() { "due" } else { "sent" }));
         report
     }
@@ -136,6 +138,7 @@ struct Load {
     sent: u64,
     delivered: u64,
     latencies: Histogram<u64>,
+    timeline: Timeline,
     /// Messages with the same stamp that came in the same read: the stamp, the time of the read, how many.
     unrecorded: (u64, Instant, u64),
     failure: Option<Failure>,
@@ -177,6 +180,7 @@ impl Load {
             sent: 0,
             delivered: 0,
             latencies: latencies(),
+            timeline: Timeline::new(Instant::now()),
             unrecorded: (0, Instant::now(), 0),
             failure: None,
             turn: 0,
@@ -202,6 +206,7 @@ impl Load {
     ) -> Result<(), Failure> {
         if self.sent == 0 {
             self.epoch = begin;
+            self.timeline = Timeline::new(begin);
         }
         loop {
             let now = Instant::now();
@@ -317,6 +322,7 @@ impl Load {
     /// Counts the latency of the messages that were sent and have arrived together.
     fn record(&mut self) {
         let (stamp, now, count) = self.unrecorded;
+        self.timeline.add(now, count as u32);
         let now = now.saturating_duration_since(self.epoch).as_nanos() as u64;
         self.latencies.saturating_record_n(now.saturating_sub(stamp).max(1), count);
         self.unrecorded.2 = 0;

@@ -7,6 +7,7 @@ use crate::net::{Input, Network};
 use crate::progress::Progress;
 use crate::report::{Mark, Report, latencies};
 use crate::target::Target;
+use crate::timeline::Timeline;
 use clap::Args;
 use std::time::{Duration, Instant};
 
@@ -44,7 +45,7 @@ impl PingPong {
         let begin = Instant::now();
         let (measure_at, end_at) = (begin + self.times.warm_up(), begin + self.times.warm_up() + self.times.measured());
         let mut progress = Progress::new("md ping-pong", (end_at - begin).as_millis() as u64);
-        let mut mark = None;
+        let (mut mark, mut timeline) = (None, Timeline::new(begin));
         loop {
             let now = Instant::now();
             if mark.is_none() && now >= measure_at {
@@ -63,6 +64,7 @@ impl PingPong {
                 Input::Frame(_) => {
                     latencies.saturating_record((network.now() - sent).as_nanos() as u64);
                     round_trips += 1;
+                    timeline.add(network.now(), 1);
                     network.send(ping, &there);
                     sent = Instant::now();
                 }
@@ -81,6 +83,7 @@ impl PingPong {
         report.set("payload_bytes", self.payload);
         report.set_usage(&spent, &[("round_trips", round_trips)]);
         report.set_latencies("round_trip_us", &latencies);
+        report.set_rate("round trips", &timeline);
         Ok(report)
     }
 }

@@ -3,6 +3,7 @@
 
 use super::{FanOut, Kind, PingPong, Subscribe, Times};
 use crate::failure::Failure;
+use crate::plot::readable;
 use crate::report::Report;
 use crate::target::{Target, TargetArguments};
 use clap::Args;
@@ -148,7 +149,7 @@ impl Row {
             number(own),
             number(relay),
             ratio.map_or_else(|| "–".to_owned(), |ratio| format!("{ratio:.2} ×")),
-            other.map_or_else(|| "–".to_owned(), |value| format!("{}{}", grouped(value), self.other.1)),
+            other.map_or_else(|| "–".to_owned(), |value| format!("{}{}", readable(value), self.other.1)),
             self.target.map_or_else(|| "–".to_owned(), |target| format!("≤ {target}")),
         )
     }
@@ -162,32 +163,4 @@ fn median(reports: &[Report], figure: &str) -> Option<f64> {
 
 fn number(value: Option<f64>) -> String {
     value.map_or_else(|| "–".to_owned(), |value| format!("{value:.3}"))
-}
-
-/// Thousands apart; one decimal below a thousand.
-fn grouped(value: f64) -> String {
-    if value < 1000.0 {
-        return format!("{value:.1}");
-    }
-    let digits = format!("{value:.0}");
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_are_readable() {
-        assert_eq!(grouped(67.24), "67.2");
-        assert_eq!(grouped(1000.0), "1,000");
-        assert_eq!(grouped(12_345_678.4), "12,345,678");
-    }
 }

@@ -138,6 +138,7 @@ impl Objects {
                 let outcome = caller.run(target, course, ask, |heard| world.answer(heard))?;
                 let mut report = self.report(target, name, count, &outcome);
                 report.set_latencies("latency_us", &outcome.latencies);
+                report.set_rate("operations", &outcome.complete);
                 Ok(report)
             }
             Operation::Set => {
@@ -192,6 +193,7 @@ impl Objects {
         )?;
         let mut report = self.report(target, "zone", queries, &outcome);
         report.set_latencies("latency_us", &outcome.latencies);
+        report.set_rate("operations", &outcome.complete);
         Ok(report)
     }
 
@@ -241,6 +243,7 @@ impl Objects {
         report.set("listeners", listeners);
         report.set_usage(&outcome.spent, &[("operations", updates), ("deliveries", updates * listeners)]);
         report.set_latencies("latency_us", &outcome.latencies);
+        report.set_rate("operations", &outcome.complete);
         Ok(report)
     }
 
