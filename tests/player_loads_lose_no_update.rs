@@ -29,6 +29,10 @@ fn every_update_reaches_every_neighbour_while_strangers_come_and_go() -> Result<
         let load = Players {
             population: Population { clients: 50, zone_size: 8 },
             rate: 2.0,
+            moves: 0.0,
+            chat: 0.0,
+            chat_bytes: 40,
+            reconnects: 0.0,
             heartbeat: 10.0,
             logins: 50,
             strangers: 50.0,
@@ -42,6 +46,67 @@ fn every_update_reaches_every_neighbour_while_strangers_come_and_go() -> Result<
         assert_eq!(figure(&report, "strangers_refused"), 0.0);
         // What was sent within the time measured counts, however late it comes.
         assert!(figure(&report, "latency_us/count") >= figure(&report, "deliveries"));
+    }
+    Ok(())
+}
+
+/// Every entry and leaving is judged, and what is said and sent around them: with zones that fill and empty, clients that
+/// leave politely and clients whose connection is reset.
+#[test]
+fn moves_chat_and_reconnects_are_seen_by_all_whom_they_concern() -> Result<(), Failure> {
+    for shards in [1, 2, 4] {
+        let load = Players {
+            population: Population { clients: 60, zone_size: 10 },
+            rate: 4.0,
+            moves: 1.0,
+            chat: 2.0,
+            chat_bytes: 200,
+            reconnects: 15.0,
+            heartbeat: 10.0,
+            logins: 60,
+            strangers: 0.0,
+            flush_delay_us: 0,
+            times: Times { seconds: 3.0, warm_up: 0.2 },
+        };
+        let target = Target::start_with(&arguments(shards), 0, |setup| load.configure(setup))?;
+        let report = load.run(&target)?;
+        for count in ["deliveries", "chat_deliveries", "moves", "entries", "leavings", "reconnects"] {
+            assert!(figure(&report, count) > 0.0, "{count}: {}", report.json_line());
+        }
+        // A latency for each of them, those that came to their end after the time measured included.
+        for (count, latency) in [("moves", "move"), ("reconnects", "reconnect"), ("chat_deliveries", "chat")] {
+            let latency = figure(&report, &format!("{latency}_latency_us/count"));
+            assert!(latency + 60.0 >= figure(&report, count), "{count}: {}", report.json_line());
+        }
+        for kind in ["entry_latency_us/count", "leaving_latency_us/count"] {
+            assert!(figure(&report, kind) > 0.0, "{kind}: {}", report.json_line());
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn what_cannot_be_played_is_refused_in_words() -> Result<(), Failure> {
+    let one_zone = Players {
+        population: Population { clients: 5, zone_size: 10 },
+        rate: 1.0,
+        moves: 1.0,
+        chat: 0.0,
+        chat_bytes: 40,
+        reconnects: 0.0,
+        heartbeat: 0.0,
+        logins: 5,
+        strangers: 0.0,
+        flush_delay_us: 0,
+        times: Times { seconds: 0.1, warm_up: 0.0 },
+    };
+    let target = Target::start_with(&arguments(1), 0, |setup| one_zone.configure(setup))?;
+    let endless = Players { rate: f64::NAN, moves: 0.0, ..one_zone };
+    let homeless =
+        Players { population: Population { clients: 5, zone_size: 0 }, rate: 0.0, moves: 0.0, chat: 1.0, ..one_zone };
+    for (load, wanted) in [(one_zone, "more than one zone"), (endless, "--rate takes"), (homeless, "need zones")] {
+        let failure = load.run(&target).expect_err("that cannot be played").to_string();
+        assert!(failure.contains(wanted), "{failure}");
     }
     Ok(())
 }

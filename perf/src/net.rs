@@ -11,6 +11,7 @@ use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::ops::Sub;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
@@ -67,6 +68,29 @@ pub enum Input<'a> {
 /// The application of a [`Network`]: gets every input, and may send on any connection meanwhile.
 pub type Handler<'h> = &'h mut dyn FnMut(&mut Network, Key, Input<'_>);
 
+/// What all connections of a network have moved so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    pub bytes_in: u64,
+    pub bytes_out: u64,
+    /// Reads and writes that moved something: about as many as there were segments, of whatever size.
+    pub reads: u64,
+    pub writes: u64,
+}
+
+impl Sub for Traffic {
+    type Output = Self;
+
+    fn sub(self, earlier: Self) -> Self {
+        Self {
+            bytes_in: self.bytes_in - earlier.bytes_in,
+            bytes_out: self.bytes_out - earlier.bytes_out,
+            reads: self.reads - earlier.reads,
+            writes: self.writes - earlier.writes,
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Connection {
     stream: TcpStream,
@@ -84,11 +108,15 @@ struct Connection {
 }
 
 impl Connection {
-    /// Writes as much as the socket takes.
-    fn write_out(&mut self) {
+    /// Writes as much as the socket takes. How many bytes that were, in how many writes.
+    fn write_out(&mut self) -> (u64, u64) {
+        let mut written = (0, 0);
         while self.output_sent < self.output.len() {
             match self.stream.write(&self.output[self.output_sent..]) {
-                Ok(count) => self.output_sent += count,
+                Ok(count) => {
+                    self.output_sent += count;
+                    written = (written.0 + count as u64, written.1 + 1);
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 // The reading side reports the end, after what the server said last. Only a connection that cannot
@@ -100,6 +128,7 @@ impl Connection {
             self.output_sent = 0;
             self.output.clear();
         }
+        written
     }
 }
 
@@ -119,6 +148,7 @@ pub struct Network {
     events: Vec<epoll::Event>,
     now: Instant,
     open: usize,
+    traffic: Traffic,
 }
 
 impl fmt::Debug for Network {
@@ -140,6 +170,7 @@ impl Network {
             events: Vec::with_capacity(EVENTS_PER_TURN),
             now: Instant::now(),
             open: 0,
+            traffic: Traffic::default(),
         })
     }
 
@@ -147,6 +178,11 @@ impl Network {
     /// per message, and exact enough for latencies.
     pub fn now(&self) -> Instant {
         self.now
+    }
+
+    /// What all connections have moved so far.
+    pub fn traffic(&self) -> Traffic {
+        self.traffic
     }
 
     /// How many connections are open or being opened.
@@ -195,6 +231,11 @@ impl Network {
         Ok(key)
     }
 
+    fn wrote(&mut self, (bytes, writes): (u64, u64)) {
+        self.traffic.bytes_out += bytes;
+        self.traffic.writes += writes;
+    }
+
     fn connection(&mut self, key: Key) -> Option<&mut Connection> {
         let slot = self.slots.get_mut(key.slot())?;
         if slot.generation == key.generation { slot.connection.as_mut() } else { None }
@@ -237,10 +278,10 @@ impl Network {
     /// pieces, or that make more than a buffer's worth in one turn. Returns whether all of it has left.
     pub fn write_now(&mut self, key: Key) -> bool {
         let Some(connection) = self.connection(key) else { return false };
-        if connection.connected {
-            connection.write_out();
-        }
-        connection.output.is_empty()
+        let written = if connection.connected { connection.write_out() } else { (0, 0) };
+        let is_sent = connection.output.is_empty();
+        self.wrote(written);
+        is_sent
     }
 
     /// Sends what waits, then shuts down writing; reading goes on until the other side ends.
@@ -340,6 +381,8 @@ impl Network {
             }
             Ok(count) => {
                 self.now = Instant::now();
+                self.traffic.bytes_in += count as u64;
+                self.traffic.reads += 1;
                 let mut rest = &scratch[..kept + count];
                 while let Some((body, used)) = donet::wire::next_frame(rest) {
                     rest = &rest[used..];
@@ -378,7 +421,7 @@ impl Network {
         if !connection.connected {
             return;
         }
-        connection.write_out();
+        let written = connection.write_out();
         let is_sent = connection.output.is_empty();
         if is_sent {
             if connection.output.capacity() > KEEP_OUTPUT_BYTES {
@@ -390,8 +433,10 @@ impl Network {
                 connection.finishing = false;
             }
         }
-        if connection.wants_write == is_sent {
-            connection.wants_write = !is_sent;
+        let must_ask = connection.wants_write == is_sent;
+        connection.wants_write = !is_sent;
+        self.wrote(written);
+        if must_ask {
             let mut interest = EventFlags::IN | EventFlags::RDHUP;
             interest.set(EventFlags::OUT, !is_sent);
             let slot = &self.slots[key.slot()];

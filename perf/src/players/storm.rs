@@ -1,12 +1,8 @@
 //! Everybody comes at once, and everybody is gone at once: what a restart of a game, or the loss of a proxy, does.
 
-use super::cast::Cast;
-use super::crowd::Crowd;
 use super::{Players, Population, Run, TURN};
-use crate::daemon::Setup;
+use crate::daemon::{EXAMPLE_DC, Setup};
 use crate::failure::{Failure, ensure};
-use crate::net::Network;
-use crate::progress::Progress;
 use crate::report::{Mark, Report, Times};
 use crate::target::Target;
 use clap::Args;
@@ -33,6 +29,10 @@ impl Storm {
         Players {
             population: self.population,
             rate: 0.0,
+            moves: 0.0,
+            chat: 0.0,
+            chat_bytes: 40,
+            reconnects: 0.0,
             heartbeat: 30.0,
             logins: self.population.clients,
             strangers: 0.0,
@@ -51,58 +51,34 @@ impl Storm {
     /// # Errors
     /// When somebody is ejected, or does not see everybody who is there.
     pub fn run(&self, target: &Target, mut each: impl FnMut(&Report)) -> Result<(), Failure> {
-        let agent =
-            target.client_agent.ok_or_else(|| Failure::new("a storm needs a server that this program starts"))?;
-        let (mut network, cast, players) = (Network::new()?, Cast::new()?, self.players());
-        let mut run = Run { crowd: Crowd::new(&players, cast, agent) };
-        run.crowd.connect_ai(&mut network, target.address)?;
-        run.turns(&mut network, "the AI's link", |run, _| Ok(run.crowd.ai_is_ready()))?;
+        let mut run = Run::begin(&self.players(), target, EXAMPLE_DC)?;
         for round in 1..=self.rounds {
             let mut report = Report::new("storm", target);
             report.set("round", round);
             report.set("clients", self.population.clients);
             report.set("zone_size", self.population.zone_size);
-            run.rest(&mut network, target)?;
-            self.come(&mut run, &mut network, target, &mut report)?;
-            self.vanish(&mut run, &mut network, target, &mut report)?;
+            run.rest(target)?;
+            self.come(&mut run, target, &mut report)?;
+            self.vanish(&mut run, target, &mut report)?;
             each(&report);
         }
         Ok(())
     }
 
-    fn come(&self, run: &mut Run, network: &mut Network, target: &Target, report: &mut Report) -> Result<(), Failure> {
-        let before = Mark::take(target)?;
-        let mut progress = Progress::new("storm: login", self.population.clients.into());
-        run.turns(network, "logins", |run, network| {
-            run.crowd.log_in_more(network)?;
-            let done = run.crowd.logged_in();
-            progress.show(Instant::now(), done.into(), || format!("{done} clients"));
-            Ok(run.crowd.everybody_sees_everybody())
-        })?;
-        drop(progress);
-        let after = Mark::take(target)?;
-        let spent = after.since(&before);
-        report.set("login_seconds", spent.elapsed.as_secs_f64());
-        report.set("logins_per_s", f64::from(self.population.clients) / spent.elapsed.as_secs_f64());
-        report.set(
-            "login_cpu_us",
-            spent.server.map(|server| server.cpu.as_secs_f64() * 1e6 / f64::from(self.population.clients)),
-        );
-        report.set("resident_bytes_before", before.server_bytes());
-        report.set("resident_bytes_logged_in", after.server_bytes());
+    fn come(&self, run: &mut Run, target: &Target, report: &mut Report) -> Result<(), Failure> {
+        let login = run.log_in(target)?;
+        report.set("login_seconds", login.spent.elapsed.as_secs_f64());
+        report.set("logins_per_s", f64::from(self.population.clients) / login.spent.elapsed.as_secs_f64());
+        report.set("login_cpu_us", login.cpu_us(self.population.clients));
+        report.set("resident_bytes_before", login.bytes.map(|(before, _)| before));
+        report.set("resident_bytes_logged_in", login.bytes.map(|(_, with)| with));
         Ok(())
     }
 
-    fn vanish(
-        &self,
-        run: &mut Run,
-        network: &mut Network,
-        target: &Target,
-        report: &mut Report,
-    ) -> Result<(), Failure> {
+    fn vanish(&self, run: &mut Run, target: &Target, report: &mut Report) -> Result<(), Failure> {
         let before = Mark::take(target)?;
-        run.crowd.vanish(network);
-        run.rest(network, target)?;
+        run.crowd.vanish(&mut run.network);
+        run.rest(target)?;
         let after = Mark::take(target)?;
         let cpu = after
             .since(&before)
@@ -116,13 +92,13 @@ impl Storm {
 
 impl Run {
     /// Turns until the server has nothing left to do.
-    fn rest(&mut self, network: &mut Network, target: &Target) -> Result<(), Failure> {
+    fn rest(&mut self, target: &Target) -> Result<(), Failure> {
         let begin = Instant::now();
         loop {
             let before = Mark::take(target)?;
             let until = Instant::now() + QUIET;
             while Instant::now() < until {
-                self.turn(network, TURN)?;
+                self.turn(TURN)?;
             }
             match Mark::take(target)?.since(&before).server {
                 Some(server) if server.cpu > IDLE_CPU => {}
