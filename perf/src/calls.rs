@@ -15,8 +15,8 @@ use hashbrown::HashMap;
 use hdrhistogram::Histogram;
 use std::time::{Duration, Instant};
 
-/// Who asks, and where answers go to.
-pub(crate) const CALLER: Channel = 3_000_000;
+/// Who asks, and where answers go to. The AI of the players has another channel.
+pub(crate) const CALLER: Channel = 3_000_001;
 /// How long a server may go without answering before it counts as hanging.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// A turn puts about so many bytes into the link's buffer.
@@ -50,6 +50,13 @@ pub(crate) struct Outcome {
     pub complete: Timeline,
 }
 
+/// What became of calls.
+#[derive(Debug)]
+pub(crate) struct Made {
+    pub latencies: Histogram<u64>,
+    pub complete: Timeline,
+}
+
 /// Links to one server.
 #[derive(Debug)]
 pub(crate) struct Caller {
@@ -59,22 +66,17 @@ pub(crate) struct Caller {
     numbers: HashMap<Key, usize>,
 }
 
-/// The frame of a message to one channel.
-pub(crate) fn message(recipient: Channel, message_type: MessageType) -> Encoder {
-    Encoder::internal(&[recipient], CALLER, message_type)
-}
-
 /// Appends it to what is to be sent.
 pub(crate) fn put(out: &mut Vec<u8>, message: Encoder) {
     out.extend_from_slice(&message.finish().expect("messages of a load are short"));
 }
 
 impl Caller {
-    /// Connects the caller, who hears what is sent to [`CALLER`].
-    pub(crate) fn connect(target: &Target) -> Result<Self, Failure> {
+    /// Connects the caller, who hears what is sent to its channel.
+    pub(crate) fn connect(target: &Target, channel: Channel) -> Result<Self, Failure> {
         ensure(!target.is_relay, || "the relay has no roles to call".to_owned())?;
         let mut caller = Self { network: Network::new()?, links: Vec::new(), numbers: HashMap::new() };
-        caller.listen(target, Encoder::control(t::CONTROL_ADD_CHANNEL).channel(CALLER))?;
+        caller.listen(target, Encoder::control(t::CONTROL_ADD_CHANNEL).channel(channel))?;
         Ok(caller)
     }
 
@@ -114,20 +116,37 @@ impl Caller {
         &mut self,
         target: &Target,
         course: Course<'_>,
+        ask: impl FnMut(u64, &mut Vec<u8>),
+        hear: impl FnMut(Heard<'_>) -> Result<Option<u64>, Failure>,
+    ) -> Result<Outcome, Failure> {
+        let before = Mark::take(target)?;
+        let mut progress = Progress::new(course.title, course.calls);
+        let show = |now, complete| progress.show(now, complete, || format!("{complete} of {}", course.calls));
+        let Made { latencies, complete } = self.make(course, || false, show, ask, hear)?;
+        Ok(Outcome { spent: Mark::take(target)?.since(&before), latencies, complete })
+    }
+
+    /// As [`Caller::run`]; when `is_enough` says so, no further calls are made, and those that are open are awaited.
+    pub(crate) fn make(
+        &mut self,
+        course: Course<'_>,
+        is_enough: impl Fn() -> bool,
+        mut show: impl FnMut(Instant, u64),
         mut ask: impl FnMut(u64, &mut Vec<u8>),
         mut hear: impl FnMut(Heard<'_>) -> Result<Option<u64>, Failure>,
-    ) -> Result<Outcome, Failure> {
+    ) -> Result<Made, Failure> {
         let Self { network, links, numbers } = self;
-        let before = Mark::take(target)?;
         let begin = Instant::now();
         // When each was made; none once it is complete.
         let mut made: Vec<Option<Instant>> = Vec::new();
-        let (mut complete, mut last) = (0, begin);
+        let (mut calls, mut complete, mut last) = (course.calls, 0, begin);
         let (mut latencies, mut timeline) = (latencies(), Timeline::new(begin));
-        let mut progress = Progress::new(course.title, course.calls);
-        while complete < course.calls {
+        while complete < calls {
             let now = Instant::now();
-            let due = due(course.arrivals, complete, now - begin).min(course.calls);
+            if is_enough() {
+                calls = made.len() as u64;
+            }
+            let due = due(course.arrivals, complete, now - begin).min(calls);
             while (made.len() as u64) < due && network.unsent_bytes(links[0]) < WRITE_BYTES {
                 let Some(output) = network.output(links[0]) else { break };
                 let number = made.len() as u64;
@@ -156,12 +175,16 @@ impl Caller {
             if let Some(failure) = failed {
                 return Err(failure);
             }
+            if complete == made.len() as u64 {
+                // Nothing is awaited.
+                last = network.now();
+            }
             ensure(last.elapsed() < PATIENCE, || {
                 format!("{}: {complete} of {} were complete, then none for {PATIENCE:?}", course.title, made.len())
             })?;
-            progress.show(now, complete, || format!("{complete} of {}", course.calls));
+            show(now, complete);
         }
-        Ok(Outcome { spent: Mark::take(target)?.since(&before), latencies, complete: timeline })
+        Ok(Made { latencies, complete: timeline })
     }
 }
 

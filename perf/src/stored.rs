@@ -3,7 +3,7 @@
 //! A creation and a read have an answer. A change and a deletion are complete when the database has announced them on the
 //! object's channel, which it does when they are as durable as it is set to make them.
 
-use crate::calls::{CALLER, Caller, Course, Heard, Outcome, message, put};
+use crate::calls::{CALLER, Caller, Course, Heard, Outcome, put};
 use crate::contract::{FieldId, Names};
 use crate::daemon::{Setup, numbers};
 use crate::failure::{Failure, ensure};
@@ -12,7 +12,7 @@ use crate::objects::CONTRACT;
 use crate::report::Report;
 use crate::target::Target;
 use clap::{Args, ValueEnum};
-use donet::wire::{Doid, Encoder, MessageType, database_broadcast_channel, message_type as t};
+use donet::wire::{Channel, Doid, Encoder, MessageType, database_broadcast_channel, message_type as t};
 use std::collections::HashMap;
 
 /// When a change counts as stored (`durability` of the daemon).
@@ -46,10 +46,65 @@ pub struct Stored {
     pub durability: Durability,
 }
 
-/// The contract's numbers.
-struct Chest {
+/// The contract's numbers, and what is said to a database about a stored object.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Chest {
     class: u16,
     gold: FieldId,
+}
+
+fn to_database(from: Channel, message_type: MessageType) -> Encoder {
+    Encoder::internal(&[numbers::DATABASE], from, message_type)
+}
+
+impl Chest {
+    pub(crate) fn new(names: &Names) -> Result<Self, Failure> {
+        Ok(Self { class: names.class("Chest")?, gold: names.field("Chest", "setGold")? })
+    }
+
+    /// What lets a link hear of every change of a stored object.
+    pub(crate) fn hear_all() -> Encoder {
+        let all = Encoder::control(t::CONTROL_ADD_RANGE).channel(database_broadcast_channel(0));
+        all.channel(database_broadcast_channel(Doid::MAX))
+    }
+
+    pub(crate) fn create(self, from: Channel, context: u32, gold: u32) -> Encoder {
+        let create = to_database(from, t::DBSERVER_CREATE_OBJECT).u32(context).u16(self.class);
+        create.u16(1).u16(self.gold.0).u32(gold)
+    }
+
+    /// The answer to [`Chest::create`]: its context, and the new object.
+    pub(crate) fn created(mut heard: Heard<'_>) -> Result<(u32, Doid), Failure> {
+        let (context, doid) = (heard.payload.u32()?, heard.payload.doid()?);
+        ensure(heard.message_type == t::DBSERVER_CREATE_OBJECT_RESP && doid != 0, || {
+            format!("creation {context} was answered {}, doid {doid}", heard.message_type)
+        })?;
+        Ok((context, doid))
+    }
+
+    pub(crate) fn get(self, from: Channel, context: u32, doid: Doid) -> Encoder {
+        to_database(from, t::DBSERVER_OBJECT_GET_FIELD).u32(context).doid(doid).u16(self.gold.0)
+    }
+
+    /// The answer to [`Chest::get`]: its context, and the value.
+    pub(crate) fn got(self, heard: Heard<'_>) -> Result<(u32, u32), Failure> {
+        let Heard { mut payload, .. } = expect(heard, t::DBSERVER_OBJECT_GET_FIELD_RESP)?;
+        let (context, found) = (payload.u32()?, payload.u8()?);
+        ensure(found == 1 && payload.u16()? == self.gold.0, || format!("read {context} was answered with no value"))?;
+        Ok((context, payload.u32()?))
+    }
+
+    pub(crate) fn set(self, from: Channel, doid: Doid, gold: u32) -> Encoder {
+        to_database(from, t::DBSERVER_OBJECT_SET_FIELD).doid(doid).u16(self.gold.0).u32(gold)
+    }
+
+    /// What the database says when a change is as durable as it is to be: the object, and the value.
+    pub(crate) fn was_set(heard: Heard<'_>) -> Result<(Doid, u32), Failure> {
+        let Heard { mut payload, .. } = expect(heard, t::DBSERVER_OBJECT_SET_FIELD)?;
+        let doid = payload.doid()?;
+        payload.u16()?;
+        Ok((doid, payload.u32()?))
+    }
 }
 
 impl Stored {
@@ -69,13 +124,9 @@ impl Stored {
         ensure(self.rate.is_none_or(|rate| rate.is_finite() && rate >= 0.001), || {
             format!("--rate takes a number of operations for each second, not {:?}", self.rate)
         })?;
-        let names = Names::parse("objects.dc", CONTRACT)?;
-        let chest = Chest { class: names.class("Chest")?, gold: names.field("Chest", "setGold")? };
-        let mut caller = Caller::connect(target)?;
-        let all = Encoder::control(t::CONTROL_ADD_RANGE)
-            .channel(database_broadcast_channel(0))
-            .channel(database_broadcast_channel(Doid::MAX));
-        caller.tell(0, all);
+        let chest = Chest::new(&Names::parse("objects.dc", CONTRACT)?)?;
+        let mut caller = Caller::connect(target, CALLER)?;
+        caller.tell(0, Chest::hear_all());
 
         let mut doids: Vec<Doid> = vec![0; self.objects as usize];
         let outcome = self.calls(
@@ -83,15 +134,9 @@ impl Stored {
             target,
             "db create",
             self.objects.into(),
-            &mut |call, out| {
-                let create = message(numbers::DATABASE, t::DBSERVER_CREATE_OBJECT).u32(call as u32).u16(chest.class);
-                put(out, create.u16(1).u16(chest.gold.0).u32(call as u32));
-            },
-            &mut |mut heard| {
-                let (call, doid) = (heard.payload.u32()?, heard.payload.doid()?);
-                ensure(heard.message_type == t::DBSERVER_CREATE_OBJECT_RESP && doid != 0, || {
-                    format!("creation {call} was answered {}, doid {doid}", heard.message_type)
-                })?;
+            &mut |call, out| put(out, chest.create(CALLER, call as u32, call as u32)),
+            &mut |heard| {
+                let (call, doid) = Chest::created(heard)?;
                 doids[call as usize] = doid;
                 Ok(Some(call.into()))
             },
@@ -109,22 +154,8 @@ impl Stored {
             target,
             "db set",
             self.count,
-            &mut |call, out| {
-                let doid = doids[call as usize % doids.len()];
-                put(
-                    out,
-                    message(numbers::DATABASE, t::DBSERVER_OBJECT_SET_FIELD)
-                        .doid(doid)
-                        .u16(chest.gold.0)
-                        .u32(call as u32),
-                );
-            },
-            &mut |heard| {
-                let Heard { mut payload, .. } = expect(heard, t::DBSERVER_OBJECT_SET_FIELD)?;
-                payload.doid()?;
-                payload.u16()?;
-                Ok(Some(payload.u32()?.into()))
-            },
+            &mut |call, out| put(out, chest.set(CALLER, doids[call as usize % doids.len()], call as u32)),
+            &mut |heard| Ok(Some(Chest::was_set(heard)?.1.into())),
         )?;
         each(&self.report(target, "db set", self.count, &outcome));
         // What was announced is there.
@@ -144,7 +175,7 @@ impl Stored {
             "db delete",
             self.objects.into(),
             &mut |call, out| {
-                put(out, message(numbers::DATABASE, t::DBSERVER_OBJECT_DELETE).doid(doids[call as usize]));
+                put(out, to_database(CALLER, t::DBSERVER_OBJECT_DELETE).doid(doids[call as usize]));
             },
             &mut |heard| {
                 let doid = expect(heard, t::DBSERVER_OBJECT_DELETE)?.payload.doid()?;
@@ -173,22 +204,10 @@ impl Stored {
             target,
             "db get",
             count,
-            &mut |call, out| {
-                let doid = doids[chosen(call) as usize];
-                put(
-                    out,
-                    message(numbers::DATABASE, t::DBSERVER_OBJECT_GET_FIELD)
-                        .u32(call as u32)
-                        .doid(doid)
-                        .u16(chest.gold.0),
-                );
-            },
+            &mut |call, out| put(out, chest.get(CALLER, call as u32, doids[chosen(call) as usize])),
             &mut |heard| {
-                let Heard { mut payload, .. } = expect(heard, t::DBSERVER_OBJECT_GET_FIELD_RESP)?;
-                let (call, found) = (payload.u32()?, payload.u8()?);
-                let is_right =
-                    found == 1 && payload.u16()? == chest.gold.0 && payload.u32()? == expected(chosen(call.into()));
-                ensure(is_right, || format!("read {call} was answered with another value, or none"))?;
+                let (call, value) = chest.got(heard)?;
+                ensure(value == expected(chosen(call.into())), || format!("read {call} was answered with {value}"))?;
                 Ok(Some(call.into()))
             },
         )

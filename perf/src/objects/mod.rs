@@ -4,9 +4,10 @@
 //! operations, by a question to a *probe*, an object that stays; the answer says that the operations before it have been
 //! served by the probe's executor. There are enough probes for every executor to have some.
 
-mod world;
+pub(crate) mod world;
 
-use crate::calls::{Caller, Course, Outcome, put};
+use crate::calls::{CALLER, Caller, Course, Outcome, put};
+use crate::contract::Names;
 use crate::daemon::Setup;
 use crate::failure::{Failure, ensure};
 use crate::md::Arrivals;
@@ -89,8 +90,9 @@ impl Objects {
     /// # Errors
     /// When the server ends a link, does not answer, or answers what is not so.
     pub fn run(&self, target: &Target, mut each: impl FnMut(&Report)) -> Result<(), Failure> {
-        let mut caller = Caller::connect(target)?;
-        let world = World::new(self.objects, self.zone_size)?;
+        let mut caller = Caller::connect(target, CALLER)?;
+        let names = Names::parse("objects.dc", CONTRACT)?;
+        let world = World::new(&names, CALLER, self.objects, self.zone_size)?;
         // The parent and the probes; then memory and time are the objects'.
         caller.tell(0, world.create_root());
         (0..PROBES).for_each(|probe| caller.tell(0, world.create(World::probe(probe), 0)));

@@ -359,9 +359,9 @@ impl Crowd {
         let state = self.clients.get_mut(client as usize);
         let state = state.ok_or_else(|| Failure::new(format!("client {client} logs in, who never was")))?;
         let mut place = None;
-        if self.options.population.zone_size > 0 {
+        if let Some(first) = client.checked_div(self.options.population.zone_size) {
             // Where it was, or where it begins.
-            let zone = self.sight.last_zone_of(client).unwrap_or(client / self.options.population.zone_size);
+            let zone = self.sight.last_zone_of(client).unwrap_or(first);
             let due = match state.doing {
                 Some(Task::Reconnect(due)) => due,
                 _ => network.now(),
