@@ -13,6 +13,7 @@ use crate::timeline::Timeline;
 use donet::wire::{Channel, Encoder, MessageType, Reader, message_type as t};
 use hashbrown::HashMap;
 use hdrhistogram::Histogram;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 /// Who asks, and where answers go to. The AI of the players has another channel.
@@ -61,6 +62,8 @@ pub(crate) struct Made {
 #[derive(Debug)]
 pub(crate) struct Caller {
     network: Network,
+    /// Of the Message Director.
+    address: SocketAddr,
     links: Vec<Key>,
     /// The number of each link.
     numbers: HashMap<Key, usize>,
@@ -73,17 +76,16 @@ pub(crate) fn put(out: &mut Vec<u8>, message: Encoder) {
 
 impl Caller {
     /// Connects the caller, who hears what is sent to its channel.
-    pub(crate) fn connect(target: &Target, channel: Channel) -> Result<Self, Failure> {
-        ensure(!target.is_relay, || "the relay has no roles to call".to_owned())?;
-        let mut caller = Self { network: Network::new()?, links: Vec::new(), numbers: HashMap::new() };
-        caller.listen(target, Encoder::control(t::CONTROL_ADD_CHANNEL).channel(channel))?;
+    pub(crate) fn connect(address: SocketAddr, channel: Channel) -> Result<Self, Failure> {
+        let mut caller = Self { network: Network::new()?, address, links: Vec::new(), numbers: HashMap::new() };
+        caller.listen(Encoder::control(t::CONTROL_ADD_CHANNEL).channel(channel))?;
         Ok(caller)
     }
 
     /// Adds a link that asks for something first. It is in effect when something that the link itself sends afterwards
     /// has been answered.
-    pub(crate) fn listen(&mut self, target: &Target, first: Encoder) -> Result<(), Failure> {
-        let link = self.network.connect(target.address)?;
+    pub(crate) fn listen(&mut self, first: Encoder) -> Result<(), Failure> {
+        let link = self.network.connect(self.address)?;
         let mut frame = Vec::new();
         put(&mut frame, first);
         self.network.send(link, &frame);
@@ -135,7 +137,7 @@ impl Caller {
         mut ask: impl FnMut(u64, &mut Vec<u8>),
         mut hear: impl FnMut(Heard<'_>) -> Result<Option<u64>, Failure>,
     ) -> Result<Made, Failure> {
-        let Self { network, links, numbers } = self;
+        let Self { network, links, numbers, .. } = self;
         let begin = Instant::now();
         // When each was made; none once it is complete.
         let mut made: Vec<Option<Instant>> = Vec::new();

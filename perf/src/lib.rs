@@ -3,7 +3,7 @@
 //! [`net`] is the message loop that loads and scenarios share; [`peer`], [`internal`] and [`client`] are what a
 //! scenario speaks through; [`wait`] is for what tells nobody; [`contract`] knows the DC file that it plays by; [`daemon`] starts a server of its own;
 //! [`session`] is a whole game session with its claims. Loads: [`md`], [`objects`], [`stored`] and [`players`], against a [`target`], with [`usage`] sampled and
-//! [`relay`] as the baseline.
+//! [`relay`] as the baseline. [`plan`] searches and extrapolates what a server carries.
 
 #![forbid(unsafe_code)]
 
@@ -18,6 +18,7 @@ pub mod message;
 pub mod net;
 pub mod objects;
 pub mod peer;
+pub mod plan;
 pub mod players;
 mod plot;
 mod progress;

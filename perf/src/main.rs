@@ -4,6 +4,7 @@ use clap::{Args, Parser, Subcommand};
 use donet_perf::md::table::Table;
 use donet_perf::md::{FanOut, PingPong, Subscribe};
 use donet_perf::objects::Objects;
+use donet_perf::plan::Plan;
 use donet_perf::players::{Players, Storm};
 use donet_perf::relay::Relay;
 use donet_perf::report::Report;
@@ -77,6 +78,11 @@ enum Command {
         #[command(flatten)]
         target: TargetArguments,
     },
+    /// Finds how many players of a described game the server carries, what they cost, and what another machine would carry.
+    ///
+    /// Starts the donetd that lies beside it, again and again, and writes a report (Markdown and SVG). perf/games has
+    /// descriptions to begin with.
+    Plan(Plan),
     /// Serves as a relay that only moves bytes, until every connection has ended: the baseline of `md`.
     Relay(RelayArguments),
 }
@@ -263,6 +269,7 @@ fn main() -> ExitCode {
         Command::Db { load, target, picture } => db(&load, &target, &picture),
         Command::Players { load, target, picture } => players(&load, &target, &picture),
         Command::Storm { load, target } => storm(&load, &target),
+        Command::Plan(plan) => plan.run().map(|path| println!("{}", path.display())),
         Command::Relay(arguments) => relay(&arguments),
     };
     match outcome {

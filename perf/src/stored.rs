@@ -125,7 +125,7 @@ impl Stored {
             format!("--rate takes a number of operations for each second, not {:?}", self.rate)
         })?;
         let chest = Chest::new(&Names::parse("objects.dc", CONTRACT)?)?;
-        let mut caller = Caller::connect(target, CALLER)?;
+        let mut caller = Caller::connect(target.with_roles()?, CALLER)?;
         caller.tell(0, Chest::hear_all());
 
         let mut doids: Vec<Doid> = vec![0; self.objects as usize];

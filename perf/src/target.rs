@@ -3,7 +3,7 @@
 //! Decides where each side runs, so that the generator does not take the server's processor.
 
 use crate::daemon::{Daemon, Setup, find_donetd};
-use crate::failure::Failure;
+use crate::failure::{Failure, ensure};
 use crate::usage::{Usage, allowed_cpus, run_on};
 use clap::Args;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -28,7 +28,8 @@ pub struct TargetArguments {
     /// The number of its executors.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub shards: usize,
-    /// The processor for a server that this program starts; the generator takes the others. `none` binds neither.
+    /// The processor for a server that this program starts, or several (`0,1`); the generator takes the others. `none`
+    /// binds neither.
     #[arg(long, value_name = "CPU", default_value = "first")]
     pub server_cpu: String,
 }
@@ -98,6 +99,15 @@ impl Target {
         started
     }
 
+    /// The address of its Message Director, for those who call the roles behind it.
+    ///
+    /// # Errors
+    /// When there are none: it is the relay.
+    pub(crate) fn with_roles(&self) -> Result<SocketAddr, Failure> {
+        ensure(!self.is_relay, || "the relay has no roles to call".to_owned())?;
+        Ok(self.address)
+    }
+
     /// What the server's process has used so far; `None` where it is not known.
     ///
     /// # Errors
@@ -121,19 +131,19 @@ pub fn resolve(address: &str) -> Result<SocketAddr, Failure> {
 type Split = Option<(Vec<usize>, Vec<usize>)>;
 
 fn split_cpus(all: &[usize], server: &str) -> Result<Split, Failure> {
-    let server = match server {
+    let server: Vec<usize> = match server {
         "none" => return Ok(None),
-        "first" => *all.first().ok_or_else(|| Failure::new("there is no processor to run on"))?,
-        number => number.parse().map_err(|_| {
-            Failure::new(format!("--server-cpu takes the number of a processor, `first` or `none`, not {number:?}"))
+        "first" => vec![*all.first().ok_or_else(|| Failure::new("there is no processor to run on"))?],
+        numbers => numbers.split(',').map(|number| number.trim().parse()).collect::<Result<_, _>>().map_err(|_| {
+            Failure::new(format!("--server-cpu takes numbers of processors, `first` or `none`, not {server:?}"))
         })?,
     };
-    if !all.contains(&server) {
-        return Err(Failure::new(format!("processor {server} is none of those that this process may use: {all:?}")));
+    if let Some(foreign) = server.iter().find(|cpu| !all.contains(cpu)) {
+        return Err(Failure::new(format!("processor {foreign} is none of those that this process may use: {all:?}")));
     }
-    let own: Vec<usize> = all.iter().copied().filter(|&cpu| cpu != server).collect();
+    let own: Vec<usize> = all.iter().copied().filter(|cpu| !server.contains(cpu)).collect();
     // A single processor is shared.
-    Ok((!own.is_empty()).then_some((vec![server], own)))
+    Ok((!own.is_empty()).then_some((server, own)))
 }
 
 fn start_donetd(arguments: &TargetArguments, change: impl FnOnce(&mut Setup)) -> Result<Target, Failure> {
@@ -181,6 +191,7 @@ mod tests {
     fn the_server_has_its_processor_and_the_generator_the_rest() {
         assert_eq!(split_cpus(&[2, 3, 5], "first").unwrap(), Some((vec![2], vec![3, 5])));
         assert_eq!(split_cpus(&[2, 3, 5], "5").unwrap(), Some((vec![5], vec![2, 3])));
+        assert_eq!(split_cpus(&[2, 3, 5, 6], "2,3").unwrap(), Some((vec![2, 3], vec![5, 6])));
         assert_eq!(split_cpus(&[2], "first").unwrap(), None);
         assert_eq!(split_cpus(&[2, 3], "none").unwrap(), None);
         assert!(split_cpus(&[2, 3], "4").is_err());

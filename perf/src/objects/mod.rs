@@ -90,7 +90,7 @@ impl Objects {
     /// # Errors
     /// When the server ends a link, does not answer, or answers what is not so.
     pub fn run(&self, target: &Target, mut each: impl FnMut(&Report)) -> Result<(), Failure> {
-        let mut caller = Caller::connect(target, CALLER)?;
+        let mut caller = Caller::connect(target.with_roles()?, CALLER)?;
         let names = Names::parse("objects.dc", CONTRACT)?;
         let world = World::new(&names, CALLER, self.objects, self.zone_size)?;
         // The parent and the probes; then memory and time are the objects'.
@@ -203,7 +203,7 @@ impl Objects {
     fn broadcasts(&self, caller: &mut Caller, target: &Target, world: &World) -> Result<Report, Failure> {
         let listeners = u64::from(self.listeners);
         for link in 1..=listeners as usize {
-            caller.listen(target, Encoder::control(t::CONTROL_ADD_CHANNEL).channel(world.first_location()))?;
+            caller.listen(Encoder::control(t::CONTROL_ADD_CHANNEL).channel(world.first_location()))?;
             // Its answer comes to the caller, and says that the subscription before it is in effect.
             caller.tell(link, world.get(World::probe(link as u32 % PROBES), link as u32 - 1));
         }
