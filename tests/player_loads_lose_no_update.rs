@@ -2,6 +2,7 @@
 //! Figures are looked at for sense, never for speed; but what clients leave behind is the daemon's to give back.
 
 use donet_perf::Failure;
+use donet_perf::players::table::Table;
 use donet_perf::players::{Players, Population, Storm};
 use donet_perf::report::{Report, Times};
 use donet_perf::target::{Target, TargetArguments};
@@ -129,4 +130,29 @@ fn the_memory_of_a_storm_returns() -> Result<(), Failure> {
         });
     })?;
     outcome
+}
+
+/// The rows of the table that do not look for a limit, with a hundredth of their clients.
+#[test]
+fn the_table_of_players_has_a_figure_in_every_row() -> Result<(), Failure> {
+    for (only, rows) in [("interest", 4 + 3), ("login", 2), ("two executors", 1)] {
+        let table = Table {
+            repeat: 1,
+            scale: 1,
+            only: only.to_owned(),
+            times: Times { seconds: 0.5, warm_up: 0.1 },
+            donetd: Some(PathBuf::from(env!("CARGO_BIN_EXE_donetd"))),
+            server_cpu: "none".to_owned(),
+        };
+        let (mut lines, mut shown) = (Vec::new(), Vec::new());
+        table.run(|line| lines.push(line.to_owned()), |row| shown.push(row.to_owned()))?;
+        assert_eq!(shown.len(), 2 + rows - usize::from(only == "interest"), "{shown:#?}");
+        assert!(
+            shown[2..].iter().all(|row| row.split('|').nth(2).is_some_and(|cell| cell.contains(' '))),
+            "{shown:#?}"
+        );
+        assert!(shown[2..].iter().all(|row| !row.contains("| – |\n") && row.matches('|').count() == 4), "{shown:#?}");
+        assert!(lines.iter().all(|line| line.starts_with("{\"workload\":\"players")), "{lines:#?}");
+    }
+    Ok(())
 }

@@ -28,6 +28,7 @@ pub mod session;
 pub mod stored;
 pub mod target;
 mod timeline;
+pub mod traffic;
 pub mod usage;
 pub mod wait;
 

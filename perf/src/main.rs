@@ -5,7 +5,7 @@ use donet_perf::md::table::Table;
 use donet_perf::md::{FanOut, PingPong, Subscribe};
 use donet_perf::objects::Objects;
 use donet_perf::plan::Plan;
-use donet_perf::players::{Players, Storm};
+use donet_perf::players::{self, Players, Storm};
 use donet_perf::relay::Relay;
 use donet_perf::report::Report;
 use donet_perf::session::{Target, run};
@@ -63,7 +63,10 @@ enum Command {
     /// Plays many clients of a game: hello, login, an avatar of their own, an interest, position updates; one JSON line.
     ///
     /// With an AI that lets them in. It starts the donetd that lies beside it, on a processor of its own.
+    #[command(args_conflicts_with_subcommands = true)]
     Players {
+        #[command(subcommand)]
+        table: Option<PlayersCommand>,
         #[command(flatten)]
         load: Players,
         #[command(flatten)]
@@ -85,6 +88,18 @@ enum Command {
     Plan(Plan),
     /// Serves as a relay that only moves bytes, until every connection has ended: the baseline of `md`.
     Relay(RelayArguments),
+}
+
+#[derive(Debug, Subcommand)]
+enum PlayersCommand {
+    /// The workloads with many clients that the project has targets for, as a Markdown table.
+    Table {
+        #[command(flatten)]
+        table: players::table::Table,
+        /// Append the JSON line of every run to this file.
+        #[arg(long, value_name = "PATH")]
+        json: Option<PathBuf>,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -196,6 +211,21 @@ fn session(arguments: SessionArguments) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Runs something that has JSON lines to tell, which go to the end of a file if there is one.
+fn with_lines(
+    json: Option<PathBuf>,
+    run: impl FnOnce(&mut dyn FnMut(&str)) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let mut lines = json.map(|path| File::options().create(true).append(true).open(path)).transpose()?;
+    let mut failed = Ok(());
+    run(&mut |line| {
+        if let Some(lines) = &mut lines {
+            failed = failed.and(writeln!(lines, "{line}").map_err(|error| error.kind()));
+        }
+    })?;
+    failed.map_err(|kind| Failure::new(format!("the JSON lines could not be written: {kind}")))
+}
+
 fn md(command: MdCommand) -> Result<(), Failure> {
     let (report, picture) = match command {
         MdCommand::FanOut { load, target, picture } => {
@@ -204,17 +234,7 @@ fn md(command: MdCommand) -> Result<(), Failure> {
         MdCommand::PingPong { load, target, picture } => (load.run(&Load::start(&target, 1)?)?, Some(picture)),
         MdCommand::Subscribe { load, target } => (load.run(&Load::start(&target, 0)?)?, None),
         MdCommand::Table { table, json } => {
-            let mut lines = json.map(|path| File::options().create(true).append(true).open(path)).transpose()?;
-            let mut failed = Ok(());
-            table.run(
-                |line| {
-                    if let Some(lines) = &mut lines {
-                        failed = failed.and(writeln!(lines, "{line}").map_err(|error| error.kind()));
-                    }
-                },
-                |row| println!("{row}"),
-            )?;
-            return failed.map_err(|kind| Failure::new(format!("the JSON lines could not be written: {kind}")));
+            return with_lines(json, |line| table.run(line, |row| println!("{row}")));
         }
     };
     println!("{}", report.json_line());
@@ -267,7 +287,10 @@ fn main() -> ExitCode {
         Command::Md(command) => md(command),
         Command::Objects { load, target, picture } => objects(&load, &target, &picture),
         Command::Db { load, target, picture } => db(&load, &target, &picture),
-        Command::Players { load, target, picture } => players(&load, &target, &picture),
+        Command::Players { table: Some(PlayersCommand::Table { table, json }), .. } => {
+            with_lines(json, |line| table.run(line, |row| println!("{row}")))
+        }
+        Command::Players { load, target, picture, .. } => players(&load, &target, &picture),
         Command::Storm { load, target } => storm(&load, &target),
         Command::Plan(plan) => plan.run().map(|path| println!("{}", path.display())),
         Command::Relay(arguments) => relay(&arguments),

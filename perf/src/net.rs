@@ -6,12 +6,12 @@
 //! connection that is idle owns no buffer. It must never look into a body, and never wait anywhere but in
 //! [`Network::turn`].
 
+use crate::traffic::Traffic;
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::ops::Sub;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
@@ -67,29 +67,6 @@ pub enum Input<'a> {
 
 /// The application of a [`Network`]: gets every input, and may send on any connection meanwhile.
 pub type Handler<'h> = &'h mut dyn FnMut(&mut Network, Key, Input<'_>);
-
-/// What all connections of a network have moved so far.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Traffic {
-    pub bytes_in: u64,
-    pub bytes_out: u64,
-    /// Reads and writes that moved something: about as many as there were segments, of whatever size.
-    pub reads: u64,
-    pub writes: u64,
-}
-
-impl Sub for Traffic {
-    type Output = Self;
-
-    fn sub(self, earlier: Self) -> Self {
-        Self {
-            bytes_in: self.bytes_in - earlier.bytes_in,
-            bytes_out: self.bytes_out - earlier.bytes_out,
-            reads: self.reads - earlier.reads,
-            writes: self.writes - earlier.writes,
-        }
-    }
-}
 
 #[derive(Debug)]
 struct Connection {

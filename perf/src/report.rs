@@ -150,6 +150,13 @@ impl Report {
     }
 }
 
+/// The middle one of a figure in several runs; none if it is in none.
+pub(crate) fn median(reports: &[Report], figure: &str) -> Option<f64> {
+    let mut values: Vec<f64> = reports.iter().filter_map(|report| report.figure(figure)).collect();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied()
+}
+
 /// What both sides have used at one moment.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Mark {

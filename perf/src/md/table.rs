@@ -4,7 +4,7 @@
 use super::{FanOut, Kind, PingPong, Subscribe, Times};
 use crate::failure::Failure;
 use crate::plot::readable;
-use crate::report::Report;
+use crate::report::{Report, median};
 use crate::target::{Target, TargetArguments};
 use clap::Args;
 
@@ -153,12 +153,6 @@ impl Row {
             self.target.map_or_else(|| "–".to_owned(), |target| format!("≤ {target}")),
         )
     }
-}
-
-fn median(reports: &[Report], figure: &str) -> Option<f64> {
-    let mut values: Vec<f64> = reports.iter().filter_map(|report| report.figure(figure)).collect();
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied()
 }
 
 fn number(value: Option<f64>) -> String {

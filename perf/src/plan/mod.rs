@@ -147,7 +147,7 @@ impl Plan {
             let density = bench.game.zones.density(players);
             let point = Point { players, density, share: Share::ALL, executors: 1 };
             let outcome = bench.measure(&point)?;
-            let checks = checks(&bench.game.goals, &outcome);
+            let checks = checks(bench.game, &outcome);
             let failed = checks.iter().find(|check| !check.holds);
             show(|| match failed {
                 None => format!("search: {players} players: all goals hold"),
@@ -186,7 +186,7 @@ impl Plan {
         let mut samples = Vec::new();
         for (number, point) in grid::points(bench.game, found.holds).iter().enumerate() {
             // As many as are needed, whatever the time; the others while there is some.
-            if number >= measure::Causes::NAMES.len() + 1 && Instant::now() > deadline {
+            if number > measure::Causes::NAMES.len() && Instant::now() > deadline {
                 break;
             }
             samples.push(one(point, "grid")?);

@@ -92,8 +92,9 @@ impl Model {
         limited_by: Resource,
     ) -> Result<Self, Failure> {
         let fit = |what: &str, causes: &dyn Fn(&Sample) -> Vec<f64>, cost: &dyn Fn(&Sample) -> f64| {
-            let observations: Vec<Observation> =
-                samples.iter().map(|sample| Observation { causes: causes(sample), cost: cost(sample) }).collect();
+            let observe = |sample: &Sample| Observation { causes: causes(sample), cost: cost(sample) };
+            // Who stands still is sent nothing: of nothing there is no relative error.
+            let observations: Vec<Observation> = samples.iter().map(observe).filter(|it| it.cost > 0.0).collect();
             let fit = Fit::of(&observations).ok_or_else(|| {
                 Failure::new(format!("{} measurements are too few to say what {what} is made of", observations.len()))
             })?;
@@ -214,7 +215,7 @@ pub(super) mod tests {
             moves: latencies(),
             objects: None,
             database: None,
-            not_sent: 0.0,
+            behind: 0.0,
             generator_cpu: cpu / 2.0,
         }
     }

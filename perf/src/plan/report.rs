@@ -427,7 +427,7 @@ mod tests {
         for players in [2000, 6000, 4000] {
             let one = sample(game, &point(players), 0.0);
             let outcome = Outcome::Measured(Box::new(one.clone()));
-            let checks = checks(&game.goals, &outcome);
+            let checks = checks(game, &outcome);
             findings.tries.push(Try { players, checks, sample: Some(Box::new(one)) });
         }
         assert_eq!(findings.tries.iter().map(Try::holds).collect::<Vec<_>>(), [true, false, true]);

@@ -13,6 +13,9 @@ const FIRST_ZONE: Zone = 1000;
 const INTEREST: u16 = 1;
 /// What the AI sends each client that it has let in: of a type that no server knows.
 pub(super) const WELCOME: MessageType = MessageType(40_000);
+/// Who logs in by this number only looks around, and has a guide of its own.
+pub(super) const TOURIST: u32 = 999_999_999;
+const GUIDE: Channel = 3_000_009;
 /// Bytes of a chat's text that hold its number and its time, in hexadecimal digits.
 pub(super) const CHAT_BYTES_MIN: u32 = 12;
 /// What the contract allows.
@@ -129,6 +132,23 @@ impl Cast {
         [subscribe(AI), subscribe(numbers::LOGIN_MANAGER.into()), frame(create), frame(where_is)].concat()
     }
 
+    /// What the guide does first.
+    pub(super) fn guide(&self) -> Vec<u8> {
+        let subscribe = |channel: Channel| frame(Encoder::control(t::CONTROL_ADD_CHANNEL).channel(channel));
+        let where_is = Encoder::internal(&[DISTRICT.into()], GUIDE, t::STATESERVER_OBJECT_GET_LOCATION).u32(1);
+        [subscribe(GUIDE), subscribe(numbers::LOGIN_MANAGER.into()), frame(where_is)].concat()
+    }
+
+    /// A client opens a zone besides those that it has open.
+    pub(super) fn look(&self, zone: u32) -> Vec<u8> {
+        let look = Encoder::client(t::CLIENT_ADD_INTEREST).u32(zone).u16(INTEREST + 1 + zone as u16);
+        frame(look.doid(DISTRICT).zone(FIRST_ZONE + zone))
+    }
+
+    pub(super) fn look_away(&self, zone: u32) -> Vec<u8> {
+        frame(Encoder::client(t::CLIENT_REMOVE_INTEREST).u32(zone).u16(INTEREST + 1 + zone as u16))
+    }
+
     /// Who logs in by this message to the AI, and which client it is.
     pub(super) fn who_logs_in(&self, body: &[u8]) -> Option<(Channel, u32)> {
         let datagram = Datagram::from_body(body).ok()?;
@@ -147,6 +167,9 @@ impl Cast {
     pub(super) fn let_in(&self, session: Channel, place: Option<(Avatar, u32)>, is_mobile: bool) -> Vec<u8> {
         let tell = |message_type| Encoder::internal(&[session], AI, message_type);
         let mut all = frame(tell(t::CLIENTAGENT_SET_STATE).u16(2));
+        if is_mobile {
+            all.extend(frame(tell(t::CLIENTAGENT_DECLARE_OBJECT).doid(DISTRICT).u16(self.district)));
+        }
         if let Some((avatar, zone)) = place {
             let (doid, zone) = (Self::doid(avatar), FIRST_ZONE + zone);
             let create = Encoder::internal(&[numbers::STATE_SERVER], AI, t::STATESERVER_CREATE_OBJECT_WITH_REQUIRED);
@@ -155,9 +178,6 @@ impl Cast {
             all.extend(frame(create));
             all.extend(frame(own));
             all.extend(frame(tell(t::CLIENTAGENT_ADD_SESSION_OBJECT).doid(doid)));
-            if is_mobile {
-                all.extend(frame(tell(t::CLIENTAGENT_DECLARE_OBJECT).doid(DISTRICT).u16(self.district)));
-            }
             all.extend(frame(tell(t::CLIENTAGENT_ADD_INTEREST).u16(INTEREST).doid(DISTRICT).zone(zone)));
         }
         let welcome = frame(Encoder::client(WELCOME));

@@ -2,7 +2,7 @@
 //! hear is for [`super::sight`] to say.
 
 use super::Players;
-use super::cast::{Cast, Field, Stamp, WELCOME};
+use super::cast::{Cast, Field, Stamp, TOURIST, WELCOME};
 use super::counts::{Counts, Latencies};
 use super::sight::{Avatar, Drop, Sight};
 use crate::failure::{Failure, ensure};
@@ -355,7 +355,8 @@ impl Crowd {
 
     fn ai_hears(&mut self, network: &mut Network, key: Key, body: &[u8]) -> Result<(), Failure> {
         self.ai_is_ready = true;
-        let Some((session, client)) = self.cast.who_logs_in(body) else { return Ok(()) };
+        let who = self.cast.who_logs_in(body).filter(|&(_, client)| client != TOURIST);
+        let Some((session, client)) = who else { return Ok(()) };
         let state = self.clients.get_mut(client as usize);
         let state = state.ok_or_else(|| Failure::new(format!("client {client} logs in, who never was")))?;
         let mut place = None;

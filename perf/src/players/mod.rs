@@ -8,18 +8,21 @@
 mod cast;
 pub(crate) mod counts;
 mod crowd;
+mod interest;
 mod schedule;
 mod sight;
 mod storm;
 mod strangers;
+pub mod table;
 
 use crate::daemon::{EXAMPLE_DC, Setup};
 use crate::failure::{Failure, ensure};
-use crate::net::{Input, Key, Network, Traffic};
+use crate::net::{Input, Key, Network};
 use crate::progress::Progress;
 use crate::report::{Mark, Report, Spent, Times};
 use crate::target::Target;
 use crate::timeline::Timeline;
+use crate::traffic::Traffic;
 use cast::{CHAT_BYTES_MAX, CHAT_BYTES_MIN, Cast};
 use clap::Args;
 use counts::{Counts, Latencies};
@@ -49,6 +52,11 @@ pub struct Population {
 impl Population {
     fn zones(self) -> u32 {
         if self.zone_size == 0 { 0 } else { self.clients.div_ceil(self.zone_size) }
+    }
+
+    /// How many begin in a zone: the last may have fewer.
+    fn of_zone(self, zone: u32) -> u32 {
+        self.zone_size.min(self.clients - zone * self.zone_size)
     }
 }
 
@@ -93,6 +101,23 @@ pub struct Players {
 }
 
 impl Players {
+    /// Clients that log in and stand.
+    pub fn standing(population: Population) -> Self {
+        Self {
+            population,
+            rate: 0.0,
+            moves: 0.0,
+            chat: 0.0,
+            chat_bytes: 40,
+            reconnects: 0.0,
+            heartbeat: 10.0,
+            logins: 100,
+            strangers: 0.0,
+            flush_delay_us: 0,
+            times: Times { seconds: 0.0, warm_up: 0.0 },
+        }
+    }
+
     /// What the daemon's configuration must say for this load.
     pub fn configure(&self, setup: &mut Setup) {
         // Three heartbeats may be lost.

@@ -3,7 +3,7 @@
 use super::{Players, Population, Run, TURN};
 use crate::daemon::{EXAMPLE_DC, Setup};
 use crate::failure::{Failure, ensure};
-use crate::report::{Mark, Report, Times};
+use crate::report::{Mark, Report};
 use crate::target::Target;
 use clap::Args;
 use std::time::{Duration, Instant};
@@ -26,19 +26,7 @@ pub struct Storm {
 
 impl Storm {
     fn players(&self) -> Players {
-        Players {
-            population: self.population,
-            rate: 0.0,
-            moves: 0.0,
-            chat: 0.0,
-            chat_bytes: 40,
-            reconnects: 0.0,
-            heartbeat: 30.0,
-            logins: self.population.clients,
-            strangers: 0.0,
-            flush_delay_us: 0,
-            times: Times { seconds: 0.0, warm_up: 0.0 },
-        }
+        Players { heartbeat: 30.0, logins: self.population.clients, ..Players::standing(self.population) }
     }
 
     /// What the daemon's configuration must say for this load.
@@ -92,7 +80,7 @@ impl Storm {
 
 impl Run {
     /// Turns until the server has nothing left to do.
-    fn rest(&mut self, target: &Target) -> Result<(), Failure> {
+    pub(super) fn rest(&mut self, target: &Target) -> Result<(), Failure> {
         let begin = Instant::now();
         loop {
             let before = Mark::take(target)?;
