@@ -135,7 +135,7 @@ fn the_memory_of_a_storm_returns() -> Result<(), Failure> {
 /// The rows of the table that do not look for a limit, with a hundredth of their clients.
 #[test]
 fn the_table_of_players_has_a_figure_in_every_row() -> Result<(), Failure> {
-    for (only, rows) in [("interest", 4 + 3), ("login", 2), ("two executors", 1)] {
+    for (only, rows) in [("interest", 6), ("login", 2), ("two executors", 1)] {
         let table = Table {
             repeat: 1,
             scale: 1,
@@ -146,12 +146,10 @@ fn the_table_of_players_has_a_figure_in_every_row() -> Result<(), Failure> {
         };
         let (mut lines, mut shown) = (Vec::new(), Vec::new());
         table.run(|line| lines.push(line.to_owned()), |row| shown.push(row.to_owned()))?;
-        assert_eq!(shown.len(), 2 + rows - usize::from(only == "interest"), "{shown:#?}");
-        assert!(
-            shown[2..].iter().all(|row| row.split('|').nth(2).is_some_and(|cell| cell.contains(' '))),
-            "{shown:#?}"
-        );
-        assert!(shown[2..].iter().all(|row| !row.contains("| – |\n") && row.matches('|').count() == 4), "{shown:#?}");
+        assert_eq!(shown.len(), 2 + rows, "{shown:#?}");
+        let has_figure =
+            |row: &String| row.split('|').nth(2).is_some_and(|cell| cell.contains(|c: char| c.is_ascii_digit()));
+        assert!(shown[2..].iter().all(has_figure), "{shown:#?}");
         assert!(lines.iter().all(|line| line.starts_with("{\"workload\":\"players")), "{lines:#?}");
     }
     Ok(())

@@ -4,7 +4,7 @@
 
 use crate::daemon::{Daemon, Setup, find_donetd};
 use crate::failure::{Failure, ensure};
-use crate::usage::{Usage, allowed_cpus, run_on};
+use crate::usage::{Usage, cpus_at_first, run_on};
 use clap::Args;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
@@ -88,7 +88,7 @@ impl Target {
                 _setup: None,
             });
         }
-        let all = allowed_cpus()?;
+        let all = cpus_at_first()?;
         let split = split_cpus(&all, &arguments.server_cpu)?;
         // The child inherits what this thread is bound to.
         if let Some((server, _)) = &split {

@@ -7,6 +7,7 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 /// Use of one process since its start; differences of two say what lay between.
@@ -103,6 +104,22 @@ pub fn allowed_cpus() -> Result<Vec<usize>, Failure> {
     Ok((0..CpuSet::MAX_CPU).filter(|&cpu| set.is_set(cpu)).collect())
 }
 
+/// The processors that this process could use when somebody first asked: those that it may share out, whatever its
+/// threads have been bound to since.
+///
+/// # Errors
+/// As [`allowed_cpus`].
+pub fn cpus_at_first() -> Result<Vec<usize>, Failure> {
+    static CPUS: OnceLock<Vec<usize>> = OnceLock::new();
+    match CPUS.get() {
+        Some(cpus) => Ok(cpus.clone()),
+        None => {
+            let cpus = allowed_cpus()?;
+            Ok(CPUS.get_or_init(|| cpus).clone())
+        }
+    }
+}
+
 /// Binds the calling thread, and what it starts from now on, to some processors.
 ///
 /// # Errors
@@ -149,12 +166,14 @@ mod tests {
 
     #[test]
     fn there_is_a_processor_to_run_on() {
-        let cpus = allowed_cpus().unwrap();
+        let cpus = cpus_at_first().unwrap();
         assert!(!cpus.is_empty());
         // In a thread of its own: the binding is the thread's.
         std::thread::spawn(move || {
             run_on(&cpus[..1]).unwrap();
             assert_eq!(allowed_cpus().unwrap(), cpus[..1]);
+            // A second server gets the processor that the first one had, not what is left.
+            assert_eq!(cpus_at_first().unwrap(), cpus);
         })
         .join()
         .unwrap();

@@ -18,7 +18,7 @@ mod search;
 use crate::failure::{Failure, ensure};
 use crate::report::Times;
 use crate::target::TargetArguments;
-use crate::usage::{allowed_cpus, load_average};
+use crate::usage::{cpus_at_first, load_average};
 use clap::Args;
 use game::Game;
 use machine::Machine;
@@ -202,7 +202,7 @@ impl Plan {
         found: Found,
         deadline: Instant,
     ) -> Result<String, Failure> {
-        let cpus = allowed_cpus()?;
+        let cpus = cpus_at_first()?;
         let busy = load_average().unwrap_or_default();
         if cpus.len() < CPUS_FOR_EXECUTORS || self.server_cpu != "first" {
             return Ok(format!("not measured: {} processors, {CPUS_FOR_EXECUTORS} are needed", cpus.len()));

@@ -9,7 +9,7 @@ use super::search::Found;
 use crate::failure::{Failure, ensure};
 use crate::plot::{self, Axis, Chart, Scale, Series, grouped, readable};
 use crate::report::Times;
-use crate::usage::allowed_cpus;
+use crate::usage::cpus_at_first;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -99,7 +99,7 @@ impl<'a> Findings<'a> {
     }
 
     fn head(&self, text: &mut String) {
-        let cpus = allowed_cpus().map_or(0, |cpus| cpus.len());
+        let cpus = cpus_at_first().map_or(0, |cpus| cpus.len());
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         let day = now.map_or(0, |since| since.as_secs() / 86_400);
         let _ = writeln!(
