@@ -305,8 +305,9 @@ impl<'a> Findings<'a> {
             let Point { players, density, share: Share { talk, walk, login, objects, database }, .. } = sample.point;
             let _ = writeln!(
                 text,
-                "| {} | {density} | {talk} {walk} {login} {objects} {database} | {} | {} | {} | {} | {} | {} |",
+                "| {} | {density} | {} | {} | {} | {} | {} | {} | {} |",
                 grouped(players.into()),
+                [talk, walk, login, objects, database].map(readable).join(" "),
                 readable(sample.causes.deliveries),
                 readable(sample.cpu),
                 readable(model.cpu.fit.predict(&sample.causes.list())),
