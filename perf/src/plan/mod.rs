@@ -206,8 +206,11 @@ impl Plan {
     ) -> Result<String, Failure> {
         let cpus = cpus_at_first()?;
         let busy = load_average().unwrap_or_default();
-        if cpus.len() < CPUS_FOR_EXECUTORS || self.server_cpu != "first" {
+        if cpus.len() < CPUS_FOR_EXECUTORS {
             return Ok(format!("not measured: {} processors, {CPUS_FOR_EXECUTORS} are needed", cpus.len()));
+        }
+        if self.server_cpu != "first" {
+            return Ok(format!("not measured: the server's processor was chosen (--server-cpu {})", self.server_cpu));
         }
         if busy > cpus.len() as f64 / 2.0 {
             return Ok(format!("not measured: others use the machine (load average {busy:.1})"));
