@@ -20,6 +20,14 @@ pub enum Fault {
     AtOnceOvertakes,
     /// What was held back of an object stays although a snapshot entry has come (rule 8).
     BacklogNotReplaced,
+    /// What came before the daemons above had answered stays although the answer does not have it.
+    LateEntriesBelieved,
+    /// A new link upstream is not told of the subscriptions and post-removes.
+    ReplayForgotten,
+    /// Views are not asked for anew when the link upstream stands again.
+    ViewsNotReviewed,
+    /// Post-removes are not told to the daemon above.
+    PostRemovesStayHere,
 }
 
 donet_shards::fault_switch!(Fault);

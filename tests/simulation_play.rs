@@ -32,12 +32,14 @@ fn mishaps_come_up_in_the_plays() {
     let played = |seed: u64| {
         let mut play = play::Play::new(seed, play::shape_of(seed));
         play.run().unwrap_or_else(|error| panic!("seed {seed}: {error}"));
-        [u64::from(play.is_joined()), play.crashes, play.breaks, play.dropped]
+        [u64::from(play.is_joined()), play.crashes, play.breaks, play.dropped, play.changed_unheard]
     };
-    let all: Vec<[u64; 4]> = (0..60).map(played).collect();
-    let sums = [0, 1, 2, 3].map(|which| all.iter().map(|counts| counts[which]).sum::<u64>());
-    println!("plays with several daemons, crashes, lost links, clients dropped at their budget: {sums:?}");
-    assert!(sums[0] >= 20 && sums[1] > 5 && sums[2] > 10 && sums[3] > 2, "{sums:?}");
+    let all: Vec<[u64; 5]> = (0..60).map(played).collect();
+    let sums = [0, 1, 2, 3, 4].map(|which| all.iter().map(|counts| counts[which]).sum::<u64>());
+    println!(
+        "plays with several daemons, crashes, lost links, clients dropped at their budget, lost links with changes: {sums:?}"
+    );
+    assert!(sums[0] >= 20 && sums[1] > 5 && sums[2] > 10 && sums[3] > 2 && sums[4] > 3, "{sums:?}");
 }
 
 /// A seed is a run: what it did once it does again, whatever the addresses and hash tables of the process.

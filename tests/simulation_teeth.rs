@@ -74,6 +74,26 @@ fn messages_that_overtake_others_of_their_link_are_found() {
 }
 
 #[test]
+fn late_entries_that_are_believed_are_found() {
+    daemon(Fault::LateEntriesBelieved);
+}
+
+#[test]
+fn a_replay_that_is_forgotten_is_found() {
+    daemon(Fault::ReplayForgotten);
+}
+
+#[test]
+fn views_that_are_not_asked_for_anew_are_found() {
+    daemon(Fault::ViewsNotReviewed);
+}
+
+#[test]
+fn post_removes_that_are_not_passed_upstream_are_found() {
+    daemon(Fault::PostRemovesStayHere);
+}
+
+#[test]
 fn an_intake_before_local_leftovers_is_found() {
     mesh(MeshFault::IntakeBeforeLeftovers);
 }

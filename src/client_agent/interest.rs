@@ -9,6 +9,10 @@
 //! comes about it is held back behind that entry. A snapshot entry is newer than everything held back before it and
 //! replaces that. When a zone closes, the objects pending in it are forgotten with it: should it be opened again
 //! meanwhile, updates have been missed, and only the new snapshot counts.
+//!
+//! Where there are daemons above, nobody says when a subscription is in effect there; the first answer to the query shows
+//! it. An object that came before that and is not in the answer may be gone, and its end have fallen between two
+//! subscriptions; or it has come just behind the answer of its executor. The parent is asked once more ([`super::review`]).
 
 use super::TimerKind;
 use super::interest_tables::{Interest, InterestRequest, Operation, Request};
@@ -64,22 +68,7 @@ impl Session {
             self.interests.opening.insert(location_channel(parent, zone), context);
         }
         out.push(Action::AwaitSubscriptions { participant: self.participant(), token: self.token(context) });
-        let operation = Operation {
-            parent,
-            open_zones: zones.len(),
-            zones,
-            deadline_us: None,
-            expected: None,
-            received: 0,
-            snapshot: Vec::new(),
-            snapshot_bytes: 0,
-            backlog: Vec::new(),
-            buffered_bytes: 0,
-            is_paced: false,
-            in_effect: false,
-            passed: 0,
-            requests: SmallVec::new(),
-        };
+        let operation = Operation::new(parent, zones);
         self.interests.operations.insert(context, operation);
         context
     }
@@ -92,42 +81,50 @@ impl Session {
     /// The subscriptions of an operation are in effect: asks the parent.
     pub(super) fn on_subscribed(&mut self, token: u64, shared: &Shared, out: &mut Outbox) -> Result<(), End> {
         let context = token as u32;
-        let Some(operation) = self.interests.operations.get(&context).filter(|_| self.token(context) == token) else {
+        if !self.interests.is_running(context) || self.token(context) != token {
             return Ok(());
-        };
-        let parent = operation.parent;
+        }
         self.interests.forget_held(context);
+        let has_upstream = out.has_upstream;
+        if let Some(operation) = self.interests.operations.get_mut(&context) {
+            // An upstream Message Director has not acknowledged anything; but what it has heard before the query is in
+            // effect there when an answer comes.
+            operation.in_effect = !has_upstream;
+        }
+        self.ask_for_operation(context, shared, out)
+    }
+
+    /// Asks the parent for what an operation is opening, and sets its deadline.
+    pub(super) fn ask_for_operation(&mut self, context: u32, shared: &Shared, out: &mut Outbox) -> Result<(), End> {
+        let deadline_us = out.now_us.saturating_add(self.agent(shared).interest_timeout_us);
         let Some(operation) = self.interests.operations.get_mut(&context) else { return Ok(()) };
-        // An upstream Message Director has not acknowledged anything; but what it has heard before the query is in effect
-        // there when an answer comes.
-        operation.in_effect = !out.has_upstream;
-        let operation = &*operation;
-        let is_open = |zone: &Zone| self.interests.opening.get(&location_channel(parent, *zone)) == Some(&context);
+        let (parent, opening) = (operation.parent, &self.interests.opening);
+        let is_open = |zone: &Zone| opening.get(&location_channel(parent, *zone)) == Some(&context);
         let zones: Vec<Zone> = operation.zones.iter().copied().filter(is_open).collect();
         if zones.is_empty() {
             return self.finish_operation(context, shared, out);
         }
-        let recipients = [Channel::from(parent)];
-        let mut query = Encoder::internal(&recipients, self.client_id, t::STATESERVER_OBJECT_GET_ZONES_OBJECTS)
-            .u32(context)
-            .doid(parent)
-            .u16(zones.len() as u16);
-        for zone in zones {
-            query = query.zone(zone);
-        }
-        let query = query.datagram().expect("the limit of zones is what one query can name");
-        out.publish(self.participant(), query);
-        let deadline_us = out.now_us.saturating_add(self.agent(shared).interest_timeout_us);
-        if let Some(operation) = self.interests.operations.get_mut(&context) {
-            operation.deadline_us = Some(deadline_us);
-        }
+        operation.deadline_us = Some(deadline_us);
+        self.ask_parent(context, parent, &zones, out);
         self.arm_interest_timer(out);
         Ok(())
     }
 
+    /// Asks a parent for its children in these zones; they answer with the context.
+    pub(super) fn ask_parent(&self, context: u32, parent: Doid, zones: &[Zone], out: &mut Outbox) {
+        let query =
+            Encoder::internal(&[parent.into()], self.client_id, t::STATESERVER_OBJECT_GET_ZONES_OBJECTS).u32(context);
+        let query = zones.iter().fold(query.doid(parent).u16(zones.len() as u16), |query, &zone| query.zone(zone));
+        let query = query.datagram().expect("the limit of zones is what one query can name");
+        out.publish(self.participant(), query);
+    }
+
     /// STATESERVER_OBJECT_GET_ZONES_COUNT_RESP.
     pub(super) fn on_count(&mut self, context: u32, count: u32, shared: &Shared, out: &mut Outbox) -> Result<(), End> {
-        self.interests.is_answered(context);
+        self.is_answered(context, shared, out);
+        if self.interests.reviews.contains_key(&context) {
+            return self.on_review_count(context, count, out);
+        }
         match self.interests.operations.get_mut(&context) {
             Some(operation) => {
                 operation.expected.get_or_insert(count);
@@ -148,7 +145,11 @@ impl Session {
         shared: &Shared,
         out: &mut Outbox,
     ) -> Result<(), End> {
-        self.interests.is_answered(context);
+        self.is_answered(context, shared, out);
+        if self.interests.reviews.contains_key(&context) {
+            return self.on_review_entry(context, entry, shared, out);
+        }
+        self.set_aside(entry.doid, out);
         let Some(operation) = self.interests.operations.get_mut(&context) else {
             // Late: the operation has finished by its timeout. The zone is open all the same (A12).
             if self.has_allocated(context) && self.interests.covers(entry.location) {
@@ -264,6 +265,10 @@ impl Session {
             }
             self.on_object_event(event, shared, out)?;
         }
+        if finished.is_counted {
+            self.settle_doubts(context, out)?;
+        }
+        self.ask_again(&finished.doubtful, out);
         Ok(())
     }
 
@@ -300,17 +305,19 @@ impl Session {
         for context in due {
             self.time_out(context, "timeout", shared, out)?;
         }
+        self.end_reviews(out)?;
         self.arm_interest_timer(out);
         Ok(())
     }
 
     /// One timer serves all operations: set for the next deadline, and again when it has fired.
-    fn arm_interest_timer(&mut self, out: &mut Outbox) {
+    pub(super) fn arm_interest_timer(&mut self, out: &mut Outbox) {
         if self.interests.timer_is_armed {
             return;
         }
-        let deadlines = self.interests.operations.values().filter_map(|operation| operation.deadline_us);
-        if let Some(next_us) = deadlines.min() {
+        let operations = self.interests.operations.values().filter_map(|operation| operation.deadline_us);
+        let reviews = self.interests.reviews.values().filter_map(|review| review.deadline_us);
+        if let Some(next_us) = operations.chain(reviews).min() {
             self.arm(TimerKind::Interest, next_us, out);
             self.interests.timer_is_armed = true;
         }

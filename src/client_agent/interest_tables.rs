@@ -2,6 +2,7 @@
 //! opened, and what is held back meanwhile. Tables only: who is told what stands in [`super::interest`].
 
 use super::objects::Location;
+use super::review::Review;
 use super::settings::{Agent, MAX_REQUESTS};
 use super::visibility::{Entry, ObjectEvent};
 use crate::faults::{Fault, seeded};
@@ -82,6 +83,9 @@ pub(super) struct Operation {
     pub(super) is_paced: bool,
     /// Its subscriptions are acknowledged by every executor; where there are daemons above, its query has been answered.
     pub(super) in_effect: bool,
+    /// So many events of the backlog came before that: they may have been sent when the daemons above knew of an earlier
+    /// subscription, and what followed them may have been missed.
+    doubtful: usize,
     /// So many places of the snapshot have been looked at by then.
     pub(super) passed: usize,
     /// The requests that wait for it.
@@ -89,6 +93,32 @@ pub(super) struct Operation {
 }
 
 impl Operation {
+    pub(super) fn new(parent: Doid, zones: Vec<Zone>) -> Self {
+        Self {
+            parent,
+            open_zones: zones.len(),
+            zones,
+            deadline_us: None,
+            expected: None,
+            received: 0,
+            snapshot: Vec::new(),
+            snapshot_bytes: 0,
+            backlog: Vec::new(),
+            buffered_bytes: 0,
+            is_paced: false,
+            in_effect: false,
+            doubtful: 0,
+            passed: 0,
+            requests: SmallVec::new(),
+        }
+    }
+
+    fn is_answered(&mut self) {
+        if !std::mem::replace(&mut self.in_effect, true) && !seeded(Fault::LateEntriesBelieved) {
+            self.doubtful = self.backlog.len();
+        }
+    }
+
     pub(super) fn is_complete(&self) -> bool {
         self.expected.is_some_and(|expected| self.received >= expected)
     }
@@ -130,6 +160,10 @@ pub(super) struct Interests {
     /// The locations whose operation has run into its time-out before any answer came, with its context: the daemons above
     /// may not know of the subscription yet.
     unanswered: HashMap<Channel, u32>,
+    /// Questions about zones that are open, by context: [`super::review`].
+    pub(super) reviews: BTreeMap<u32, Review>,
+    /// Visible objects that may be gone, or have changed unnoticed, with the context of the question whose answer says so.
+    pub(super) doubted: HashMap<Doid, u32>,
     /// By context, so in the order of their beginnings.
     pub(super) operations: BTreeMap<u32, Operation>,
     pub(super) requests: BTreeMap<u32, Request>,
@@ -236,6 +270,11 @@ impl Interests {
 
     /// Takes closed zones (sorted) out of the operations that are opening them, and forgets what is pending there.
     pub(super) fn forget_zones(&mut self, parent: Doid, zones: &[Zone]) {
+        if !self.reviews.is_empty() {
+            let cover = &self.cover;
+            let is_open = |review: &Review, zone: &Zone| cover.contains_key(&location_channel(review.parent, *zone));
+            self.reviews.retain(|_, review| review.zones.iter().any(|zone| is_open(review, zone)));
+        }
         for &zone in zones {
             self.unanswered.remove(&location_channel(parent, zone));
             let Some(context) = self.opening.remove(&location_channel(parent, zone)) else { continue };
@@ -261,12 +300,42 @@ impl Interests {
     }
 
     /// The query of an operation has been answered, so that its subscriptions are in effect in the daemons above, too.
-    pub(super) fn is_answered(&mut self, context: u32) {
+    /// Returns the locations of an operation that had given up waiting for this.
+    pub(super) fn is_answered(&mut self, context: u32) -> Vec<Channel> {
         if let Some(operation) = self.operations.get_mut(&context) {
-            operation.in_effect = true;
-        } else if !self.unanswered.is_empty() {
-            self.unanswered.retain(|_, other| *other != context);
+            operation.is_answered();
+            return Vec::new();
         }
+        let late = self.unanswered.extract_if(|_, other| *other == context);
+        let mut late: Vec<Channel> = late.map(|(location, _)| location).collect();
+        late.sort_unstable();
+        late
+    }
+
+    /// Whatever is in doubt will be asked for anew.
+    pub(super) fn forget_doubts(&mut self) {
+        self.reviews.clear();
+        self.doubted.clear();
+        self.unanswered.clear();
+    }
+
+    /// Lets the operations that have asked begin again with nothing, and returns them: some of the answer may be lost, and
+    /// what has come may not be so any more.
+    pub(super) fn begin_again(&mut self) -> Vec<u32> {
+        let mut begun = Vec::new();
+        for (&context, operation) in &mut self.operations {
+            if operation.deadline_us.is_none() && !operation.is_paced {
+                continue;
+            }
+            self.buffered_bytes -= operation.buffered_bytes;
+            let (zones, requests) = (std::mem::take(&mut operation.zones), std::mem::take(&mut operation.requests));
+            let open_zones = operation.open_zones;
+            *operation = Operation { open_zones, requests, ..Operation::new(operation.parent, zones) };
+            begun.push(context);
+        }
+        self.pending.retain(|_, pending| begun.binary_search(&pending.operation).is_err());
+        self.paced.clear();
+        begun
     }
 
     /// Holds an entry back in the backlog of the operation that is opening its location: it is not counted.
@@ -352,6 +421,11 @@ impl Interests {
                 }
             }
         }
+        let is_doubtful = |pending: &Pending| pending.snapshot.is_none() && pending.backlog_from < operation.doubtful;
+        let doubtful = self.pending.extract_if(|_, pending| pending.operation == context && is_doubtful(pending));
+        let mut doubtful: Vec<Channel> = doubtful.map(|(_, pending)| pending.location.channel()).collect();
+        doubtful.sort_unstable();
+        doubtful.dedup();
         let pending = &self.pending;
         let here = |doid: Doid| pending.get(&doid).filter(|pending| pending.operation == context);
         let snapshot = operation.snapshot.into_iter().enumerate();
@@ -379,7 +453,7 @@ impl Interests {
                 }
             }
         }
-        Some(Finished { snapshot, backlog, done })
+        Some(Finished { snapshot, backlog, done, doubtful, is_counted: operation.expected.is_some() })
     }
 
     /// Takes the next entries out of a paced operation, until they are `bytes` or more, with what was held back of their
@@ -427,4 +501,7 @@ pub(super) struct Finished {
     pub(super) snapshot: Vec<Entry>,
     pub(super) backlog: Vec<ObjectEvent>,
     pub(super) done: SmallVec<[Request; 1]>,
+    /// Where something has been forgotten that may be there or not.
+    pub(super) doubtful: Vec<Channel>,
+    pub(super) is_counted: bool,
 }

@@ -148,6 +148,11 @@ impl Objects {
         }
     }
 
+    /// The visible objects and where they are, in no order.
+    pub(super) fn visible_places(&self) -> impl Iterator<Item = (Doid, Location)> + '_ {
+        self.known.iter().filter_map(|(&doid, known)| Some((doid, known.visible?.location)))
+    }
+
     /// The visible objects in some zones (sorted) of a parent, ascending.
     pub(super) fn visible_in(&self, parent: Doid, zones: &[Zone]) -> Vec<Doid> {
         let inside = |view: View| view.location.parent == parent && zones.binary_search(&view.location.zone).is_ok();

@@ -130,6 +130,7 @@ impl Session {
 
     /// An object enters a location, outside any count.
     pub(super) fn enter(&mut self, entry: &Entry, shared: &Shared, out: &mut Outbox) -> Result<(), End> {
+        self.set_aside(entry.doid, out);
         if self.has_or_gets_no_view(entry.doid) {
             return Ok(());
         }
@@ -181,6 +182,7 @@ impl Session {
             self.interests.hold(doid, &ObjectEvent::Move { to, frame, leaving, in_sight });
             return Ok(());
         }
+        self.set_aside(doid, out);
         let Some(known) = self.objects.relocate(doid, to) else { return Ok(()) };
         let (is_visible, is_owned) = (known.visible.is_some(), known.owned.is_some());
         if !is_visible && !is_owned {
@@ -220,6 +222,7 @@ impl Session {
             return Ok(());
         };
         self.interests.forget(doid);
+        self.interests.doubted.remove(&doid);
         if self.objects.remove_session_object(doid) {
             return Err(End::eject(Reason::SessionObjectDeleted, format!("session object {doid} was deleted")));
         }
@@ -236,6 +239,7 @@ impl Session {
 
     /// Ends the ordinary view; the client is told by the caller.
     pub(super) fn leave_view(&mut self, doid: Doid, out: &Outbox) {
+        self.interests.doubted.remove(&doid);
         self.objects.clear_visible(doid);
         self.objects.remember(doid, out.now_us);
     }

@@ -23,6 +23,8 @@ pub enum Message {
     },
     /// To the executor with the upstream link.
     Upstream(UpstreamNews),
+    /// The upstream link stands again after it was lost, and has been told of all subscriptions.
+    UpstreamAgain,
     /// The receiver's connection fills a link: it is not to be read until it is resumed as often.
     PauseSource {
         connection: ConnectionId,

@@ -352,6 +352,10 @@ impl Shard for Daemon {
                 self.deliver_run(sender, &run, turn);
             }
             Message::Upstream(news) => self.on_upstream_news(from, news, turn),
+            Message::UpstreamAgain => {
+                self.client_agents.on_upstream_again(&mut self.outbox);
+                self.carry_out(turn);
+            }
             Message::PauseSource { connection } => self.pause_source(connection, turn),
             Message::ResumeSource { connection } => self.resume_source(connection, turn),
             Message::Subscriptions(news) => {

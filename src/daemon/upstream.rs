@@ -243,6 +243,10 @@ impl Daemon {
             for frame in frames {
                 self.write_upstream(&frame, turn);
             }
+            // What they ask comes behind that.
+            for shard in 0..turn.shards() {
+                turn.send(ShardId(shard as u16), Message::UpstreamAgain);
+            }
         }
     }
 

@@ -7,6 +7,7 @@
 
 use super::interval_map::IntervalMap;
 use super::shard_set::ShardSet;
+use crate::faults::{Fault, seeded};
 use crate::outbox::Participant;
 use crate::wire::{Channel, Encoder, MessageType, message_type as t};
 use bytes::Bytes;
@@ -103,7 +104,9 @@ impl UpstreamTable {
                 self.remove_range(from, participant, first, last, &channels, frames);
             }
             UpstreamNews::PostRemoveAdded { participant, key, body } => {
-                frames.extend(post_remove(key, &body));
+                if !seeded(Fault::PostRemovesStayHere) {
+                    frames.extend(post_remove(key, &body));
+                }
                 self.post_removes.entry(key).or_default().push((participant, body));
             }
             UpstreamNews::PostRemovesCleared { participant, key } => {
@@ -130,7 +133,8 @@ impl UpstreamTable {
         let post_removes = self.post_removes.iter();
         let post_removes =
             post_removes.flat_map(|(&key, entries)| entries.iter().filter_map(move |(_, body)| post_remove(key, body)));
-        channels.chain(ranges).chain(post_removes)
+        let is_forgotten = seeded(Fault::ReplayForgotten);
+        channels.chain(ranges).chain(post_removes).filter(move |_| !is_forgotten)
     }
 
     /// Individual subscriptions, for logs.

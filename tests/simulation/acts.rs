@@ -243,6 +243,35 @@ impl Play {
 
     fn create_one(&mut self) {
         let keeper = self.random.below(KEEPERS);
+        self.create_one_by(keeper);
+    }
+
+    /// What a keeper may do although some clients do not hear of it: nobody owns it.
+    pub fn keeper_acts_unheard(&mut self, keepers: &[usize]) {
+        let is_free = |doid: &Doid| {
+            let thing = &self.things[doid];
+            keepers.contains(&thing.keeper) && thing.owner == 0 && !thing.owner_changed
+        };
+        let free: Vec<Doid> = self.things.range(ORDINARY).map(|(&doid, _)| doid).filter(is_free).collect();
+        if free.is_empty() || self.random.below(4) == 0 {
+            let keeper = keepers[self.random.below(keepers.len())];
+            return self.create_one_by(keeper);
+        }
+        let doid = free[self.random.below(free.len())];
+        match self.random.below(8) {
+            0..=2 => self.set_value(doid),
+            3 | 4 => {
+                let Thing { keeper, server, .. } = self.things[&doid];
+                let place = self.settled_place_on(&[server]);
+                self.move_to(keeper, doid, place);
+            }
+            5 => self.unset(doid),
+            6 => self.set_whole_or_ping(doid),
+            _ => self.end(doid),
+        }
+    }
+
+    fn create_one_by(&mut self, keeper: usize) {
         let servers = self.tree.servers_of(keeper);
         let (doid, place) = (self.next_doid, self.place(&servers));
         self.next_doid += 1;
@@ -365,9 +394,7 @@ impl Play {
         let channel = self.clients[number].channel;
         let is_open = self.clients[number].interests.contains_key(&SERVER_INTEREST);
         let interest = (!is_open || self.random.below(2) == 0).then(|| (parent, [zone, other].into()));
-        if !self.note_interest(number, SERVER_INTEREST, interest.clone()) {
-            return;
-        }
+        self.note_interest(number, SERVER_INTEREST, interest.clone());
         if interest.is_none() {
             self.send(0, Self::tell(0, channel, t::CLIENTAGENT_REMOVE_INTEREST).u16(SERVER_INTEREST));
         } else {

@@ -152,16 +152,6 @@ pub struct Client {
     pub written: u32,
 }
 
-impl Client {
-    pub fn covered(&self) -> BTreeSet<Place> {
-        let places = |(parent, zones): &(Doid, BTreeSet<Zone>)| {
-            let parent = *parent;
-            zones.iter().map(move |&zone| (parent, zone)).collect::<Vec<Place>>()
-        };
-        self.interests.values().flat_map(places).collect()
-    }
-}
-
 pub struct Link {
     pub peer: Peer,
     /// The daemon that it is connected to.

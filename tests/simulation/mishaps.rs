@@ -11,6 +11,8 @@ use donet::wire::{Encoder, message_type as t};
 
 /// A client that does not read falls silent, too: three times this is passed, and it must have been ejected.
 const PATIENCE: u32 = 4;
+/// What an object can take in a client's connection: that it leaves and enters, with every field.
+const ENTRY_BYTES_MAX: usize = 128;
 
 impl Play {
     /// A link ends: in order, or by a reset, which loses what is on its way.
@@ -55,13 +57,15 @@ impl Play {
 
     /// Those who have stopped reading are dropped: when more than their budget waits for them, or for their silence.
     pub fn look_after_the_stuck(&mut self) -> Result<(), String> {
+        // What is asked anew after a lost link does not count.
+        let anew = if self.breaks > 0 { self.things.len() * ENTRY_BYTES_MAX } else { 0 };
         for number in 0..self.clients.len() {
             let client = &self.clients[number];
             let Phase::Stuck { rounds } = client.stage else { continue };
             let waiting = self.world.unsent_bytes(client.peer);
             if self.world.has_ended(client.peer) {
                 self.client_ends(number);
-            } else if waiting > self.write_budget {
+            } else if waiting > self.write_budget + anew {
                 return Err(format!("{waiting} bytes wait for client {number}, which does not read (G8)"));
             } else if rounds > PATIENCE {
                 return Err(format!("client {number} neither reads nor says anything, and is not ejected"));
@@ -177,8 +181,66 @@ impl Play {
         }
         self.rest()?;
         self.lost_upstream += self.bus.heal();
+        self.check_lost_upstream()?;
+        self.change_unheard(below)?;
         note(|| format!("the link of daemon {below} upstream stands again"));
         self.tree.mend(below, &mut self.world);
+        if self.is_unheard(below) {
+            // Objects go on while the clients below ask anew.
+            for _ in 0..self.random.below(8) {
+                self.act_unheard(below)?;
+            }
+        }
         self.check_at_rest()
+    }
+
+    /// Whether objects may change while the link of a daemon upstream is lost: they are above, with whoever changes them
+    /// and watches them, and clients below are of that daemon itself. One still further down does not learn of the loss.
+    fn is_unheard(&self, below: usize) -> bool {
+        let is_above = |node: usize| !self.tree.way_up(node).contains(&below);
+        let mut agents = self.tree.client_agents().into_iter();
+        agents.all(|node| node == below || is_above(node))
+            && (0..self.tree.servers()).all(|server| is_above(self.tree.node_of(server)))
+            && is_above(self.recorder.node)
+            && is_above(self.ais.node)
+            && !self.keepers_above(below).is_empty()
+    }
+
+    fn keepers_above(&self, below: usize) -> Vec<usize> {
+        (0..KEEPERS).filter(|&keeper| !self.tree.way_up(self.tree.keeper_home(keeper)).contains(&below)).collect()
+    }
+
+    fn act_unheard(&mut self, below: usize) -> Result<(), String> {
+        let keepers = self.keepers_above(below);
+        match self.random.below(4) {
+            0 => {
+                if let Some(number) = self.established() {
+                    self.change_interest(number);
+                }
+            }
+            _ => self.keeper_acts_unheard(&keepers),
+        }
+        let steps = self.random.below(60);
+        self.world.advance(steps);
+        self.hear()
+    }
+
+    /// Objects change, come and go while the clients below a lost link hear nothing of it, and open and close interests
+    /// that nobody answers. When it stands again, they see what is there then.
+    fn change_unheard(&mut self, below: usize) -> Result<(), String> {
+        if !self.is_unheard(below) {
+            return Ok(());
+        }
+        for client in self.clients.iter_mut().filter(|client| client.node == below) {
+            client.view.visible.values_mut().for_each(|seen| seen.may_miss = true);
+        }
+        for _ in 0..1 + self.random.below(30) {
+            self.act_unheard(below)?;
+        }
+        self.rest()?;
+        self.changed_unheard += 1;
+        // The questions of the clients below.
+        self.lost_upstream = self.count_lost_upstream();
+        Ok(())
     }
 }

@@ -14,7 +14,7 @@ use crate::simulation::queries;
 use crate::simulation::refusals::Fool;
 use crate::simulation::stored::Archivist;
 use crate::simulation::tree::Tree;
-use crate::simulation::view::{Place, View};
+use crate::simulation::view::View;
 use crate::simulation::wire::{describe_client, describe_internal, frame, note};
 use donet::daemon::Daemon;
 use donet::state_server::FanOutLimits;
@@ -39,8 +39,6 @@ pub struct Play {
     /// How many more answers are given in the hall.
     pub hall_answers: usize,
     pub clients: Vec<Client>,
-    /// What clients of a branch of the tree have closed since the last rest.
-    pub closed: BTreeSet<(usize, Place)>,
     pub things: BTreeMap<Doid, Thing>,
     pub records: BTreeMap<Doid, Record>,
     pub next_doid: Doid,
@@ -68,6 +66,8 @@ pub struct Play {
     /// Daemons that have crashed, and links between daemons that were lost.
     pub crashes: u64,
     pub breaks: u64,
+    /// Losses during which objects changed.
+    pub changed_unheard: u64,
     /// Interests that keepers have asked for, and what of that has been answered.
     pub server_interests: (usize, usize),
     /// Interests run into their time-out.
@@ -122,7 +122,6 @@ impl Play {
             bus: Bus::new(LINKS_MAX),
             hall_answers: 0,
             clients: Vec::new(),
-            closed: BTreeSet::new(),
             things: BTreeMap::new(),
             records: BTreeMap::new(),
             next_doid: ORDINARY.start,
@@ -142,6 +141,7 @@ impl Play {
             dropped: 0,
             crashes: 0,
             breaks: 0,
+            changed_unheard: 0,
             server_interests: (0, 0),
             written: 0,
         };
@@ -274,9 +274,6 @@ impl Play {
 
     /// The model of a session's end.
     pub fn client_ends(&mut self, number: usize) {
-        if let Some(branch) = self.tree.branch(self.clients[number].node) {
-            self.closed.extend(self.clients[number].covered().into_iter().map(|place| (branch, place)));
-        }
         if self.clients[number].stage.has_farewell() {
             self.things.remove(&Self::session_object(number));
             self.farewells.entry(number as u32).or_insert(0);

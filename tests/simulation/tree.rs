@@ -282,6 +282,11 @@ impl Tree {
         self.servers.len()
     }
 
+    /// The daemon of a State Server.
+    pub fn node_of(&self, server: usize) -> usize {
+        self.servers[server]
+    }
+
     /// The State Servers that a keeper may use.
     pub fn servers_of(&self, keeper: usize) -> Vec<usize> {
         let above = self.way_up(self.keepers[keeper]);
@@ -295,11 +300,6 @@ impl Tree {
     /// The executors of a State Server.
     pub fn executors_of(&self, server: usize) -> usize {
         self.nodes[self.servers[server]].shape.shards
-    }
-
-    /// The daemon just below the first that this one is, or is below of; the first is in no branch.
-    pub fn branch(&self, node: usize) -> Option<usize> {
-        self.way_up(node).into_iter().rev().nth(1)
     }
 
     /// A daemon and those above it.

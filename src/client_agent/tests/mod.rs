@@ -13,6 +13,7 @@ mod limits;
 mod objects;
 mod pacing;
 mod parenting;
+mod review;
 mod teardown;
 
 use super::{ClientAgentMessage, ClientAgents, ClientTimer, Origin};

@@ -1,0 +1,179 @@
+//! Asking anew about zones that are open (`protocol-md-ca-el.md` §3.11; design G5), where the daemons above may have said
+//! something that nobody heard.
+//!
+//! That is so after the link to them was lost; where an operation had given up waiting before they had heard of its
+//! subscriptions; and of what came before they had. The parent is asked once more, with the query of an operation. Who is
+//! not in view and answers enters. Whatever was in view is *doubted* until then: what answers leaves and enters again,
+//! because its fields may have changed, and what does not leaves when the answer is complete. Nothing is held back, for the
+//! zones are open: what happens meanwhile is told as it comes. Who is told to be somewhere anew, by an entry or a move, is
+//! doubted no more.
+
+use super::session::{End, Session};
+use super::settings::Shared;
+use super::visibility::Entry;
+use crate::outbox::{Action, Outbox};
+use crate::reason::Reason;
+use crate::wire::{Channel, Doid, Encoder, Zone, message_type as t};
+use std::collections::BTreeMap;
+
+/// A CLIENT_OBJECT_LEAVING with its length.
+const LEAVING_BYTES: usize = 2 + 2 + 4;
+
+/// A question about open zones of a parent, some of whose objects are doubted.
+#[derive(Debug)]
+pub(super) struct Review {
+    pub(super) parent: Doid,
+    pub(super) zones: Vec<Zone>,
+    /// When a count is enough; `None` when that is past. Without a count nothing is decided: a parent that does not
+    /// answer has not said that its children are gone.
+    pub(super) deadline_us: Option<u64>,
+    expected: Option<u32>,
+    received: u32,
+}
+
+impl Review {
+    fn is_over(&self) -> bool {
+        self.expected.is_some_and(|expected| self.received >= expected || self.deadline_us.is_none())
+    }
+}
+
+/// Locations by parent, zones ascending.
+fn by_parent(locations: &[Channel]) -> BTreeMap<Doid, Vec<Zone>> {
+    let mut zones: BTreeMap<Doid, Vec<Zone>> = BTreeMap::new();
+    for &location in locations {
+        zones.entry((location >> 32) as Doid).or_default().push(location as Zone);
+    }
+    zones
+}
+
+impl Session {
+    /// The query with this context has been answered, perhaps long after its operation gave up. What has entered since is
+    /// doubted then.
+    pub(super) fn is_answered(&mut self, context: u32, shared: &Shared, out: &mut Outbox) {
+        let late = self.interests.is_answered(context);
+        for (parent, zones) in by_parent(&late) {
+            let doubted = self.objects.visible_in(parent, &zones);
+            if !doubted.is_empty() {
+                let review = self.begin_review(parent, zones, shared, out);
+                self.interests.doubted.extend(doubted.into_iter().map(|doid| (doid, review)));
+            }
+        }
+    }
+
+    /// Asks for what an operation has forgotten there; whoever answers enters.
+    pub(super) fn ask_again(&mut self, locations: &[Channel], out: &mut Outbox) {
+        let open: Vec<Channel> =
+            locations.iter().copied().filter(|location| self.interests.cover.contains_key(location)).collect();
+        for (parent, zones) in by_parent(&open) {
+            let context = self.allocate_context();
+            self.ask_parent(context, parent, &zones, out);
+        }
+    }
+
+    fn begin_review(&mut self, parent: Doid, zones: Vec<Zone>, shared: &Shared, out: &mut Outbox) -> u32 {
+        let context = self.allocate_context();
+        self.ask_parent(context, parent, &zones, out);
+        let deadline_us = Some(out.now_us.saturating_add(self.agent(shared).interest_timeout_us));
+        self.interests.reviews.insert(context, Review { parent, zones, deadline_us, expected: None, received: 0 });
+        self.arm_interest_timer(out);
+        context
+    }
+
+    /// The link to the daemons above was lost and stands again: asks about everything that is open, and once more where
+    /// the answer may be lost.
+    pub(super) fn review_everything(&mut self, shared: &Shared, out: &mut Outbox) -> Result<(), End> {
+        self.interests.forget_doubts();
+        let mut open: Vec<Channel> = self.interests.cover.keys().copied().collect();
+        open.retain(|location| !self.interests.opening.contains_key(location));
+        open.sort_unstable();
+        let mut reviews: BTreeMap<Doid, u32> = BTreeMap::new();
+        for (parent, zones) in by_parent(&open) {
+            reviews.insert(parent, self.begin_review(parent, zones, shared, out));
+        }
+        let interests = &self.interests;
+        let covered = self.objects.visible_places().filter(|(_, location)| interests.covers(*location));
+        let doubted = covered.filter_map(|(doid, location)| {
+            let opening = interests.opening.get(&location.channel());
+            Some((doid, *opening.or_else(|| reviews.get(&location.parent))?))
+        });
+        self.interests.doubted = doubted.collect();
+        let begun = self.interests.begin_again();
+        begun.into_iter().try_for_each(|context| self.ask_for_operation(context, shared, out))
+    }
+
+    pub(super) fn on_review_entry(
+        &mut self,
+        context: u32,
+        entry: &Entry,
+        shared: &Shared,
+        out: &mut Outbox,
+    ) -> Result<(), End> {
+        let is_news = self.interests.doubted.contains_key(&entry.doid) || !self.has_or_gets_no_view(entry.doid);
+        if is_news && self.interests.covers(entry.location) {
+            self.allow(LEAVING_BYTES + entry.frame.len(), out);
+            self.enter(entry, shared, out)?;
+        }
+        if let Some(review) = self.interests.reviews.get_mut(&context) {
+            review.received = review.received.saturating_add(1);
+        }
+        self.end_if_over(context, out)
+    }
+
+    pub(super) fn on_review_count(&mut self, context: u32, count: u32, out: &mut Outbox) -> Result<(), End> {
+        if let Some(review) = self.interests.reviews.get_mut(&context) {
+            review.expected.get_or_insert(count);
+        }
+        self.end_if_over(context, out)
+    }
+
+    /// Ends the reviews whose time is over, as far as they have been answered.
+    pub(super) fn end_reviews(&mut self, out: &mut Outbox) -> Result<(), End> {
+        let mut due = Vec::new();
+        for (&context, review) in &mut self.interests.reviews {
+            if review.deadline_us.is_some_and(|deadline_us| deadline_us <= out.now_us) {
+                review.deadline_us = None;
+                due.push(context);
+            }
+        }
+        due.into_iter().try_for_each(|context| self.end_if_over(context, out))
+    }
+
+    fn end_if_over(&mut self, context: u32, out: &mut Outbox) -> Result<(), End> {
+        if self.interests.reviews.get(&context).is_some_and(Review::is_over) {
+            self.interests.reviews.remove(&context);
+            self.settle_doubts(context, out)?;
+        }
+        Ok(())
+    }
+
+    /// The question with this context has been answered: what is doubted still is gone.
+    pub(super) fn settle_doubts(&mut self, context: u32, out: &mut Outbox) -> Result<(), End> {
+        if self.interests.doubted.is_empty() {
+            return Ok(());
+        }
+        let doubted = self.interests.doubted.iter().filter(|(_, review)| **review == context);
+        let mut gone: Vec<Doid> = doubted.map(|(&doid, _)| doid).collect();
+        gone.sort_unstable();
+        self.allow(gone.len() * LEAVING_BYTES, out);
+        for doid in gone {
+            if self.objects.is_session_object(doid) {
+                return Err(End::eject(Reason::SessionObjectDeleted, format!("session object {doid} is gone")));
+            }
+            self.set_aside(doid, out);
+        }
+        Ok(())
+    }
+
+    /// Much may come at once, and is the client's own asking: it does not count against its write budget.
+    fn allow(&self, bytes: usize, out: &mut Outbox) {
+        out.push(Action::Allow { connection: self.connection, bytes });
+    }
+
+    /// Takes an object out of the view, if it is doubted: it is where it was seen no more, or comes again as it is now.
+    pub(super) fn set_aside(&mut self, doid: Doid, out: &mut Outbox) {
+        if self.interests.doubted.remove(&doid).is_some() && self.objects.is_visible(doid) {
+            self.leave_view(doid, out);
+            self.write_message(Encoder::client(t::CLIENT_OBJECT_LEAVING).doid(doid), out);
+        }
+    }
+}
