@@ -388,3 +388,94 @@ fn a_hangup_brings_new_certificates_to_new_links() -> Result<(), Failure> {
     drop((before, speaker));
     root.daemon.stop()
 }
+
+/// As many connections as may shake hands at once say nothing: whoever comes then is refused by name, those there are go
+/// on, and when one of the silent has gone there is room again.
+#[test]
+fn beyond_so_many_handshakes_links_are_refused_and_others_are_served() -> Result<(), Failure> {
+    const HANDSHAKES_MAX: usize = 1024;
+    const BEYOND: usize = 20;
+    let Some(certificates) = Certificates::new("beyond_so_many_handshakes_links_are_refused_and_others_are_served")
+    else {
+        return Ok(());
+    };
+    let root = certificates.root(1, "", "handshake_timeout_ms = 3600000")?;
+    let address = root.director();
+    let mut listener = certificates.link(address);
+    listener.send(&subscription(LISTENER));
+    let mut speaker = certificates.link(address);
+    let mut number = 0;
+    wait::until("the listener to be heard of", || {
+        number += 1;
+        speaker.send(&note(LISTENER, number, b""));
+        Ok(rustix::io::ioctl_fionread(&listener.from).map_err(std::io::Error::from)? > 0)
+    })?;
+    let mut silent = Vec::new();
+    for _ in 0..HANDSHAKES_MAX + BEYOND {
+        silent.push(TcpStream::connect(address)?);
+    }
+    let refusals = |log: &str| {
+        let is_one = |line: &&str| line.contains("link refused") && line.contains("\"too_many_handshakes\"");
+        log.lines().filter(is_one).count()
+    };
+    wait::until("those beyond to be refused", || Ok(refusals(&root.daemon.log()) >= BEYOND))?;
+    // A good one comes too late, and is told nothing.
+    assert_eq!(certificates.link(address).until_end(), b"");
+    wait::until("the good one to be refused", || Ok(refusals(&root.daemon.log()) > BEYOND))?;
+    speaker.send(&note(LISTENER, u32::MAX, b""));
+    while listener.notes(1) != [u32::MAX] {}
+    // Those who have gone leave room.
+    silent.truncate(HANDSHAKES_MAX / 2);
+    wait::until("room for another", || Ok(shown_subject(certificates.folder(), address) == "subject=CN=daemon"))?;
+    let mut newcomer = certificates.link(address);
+    newcomer.send(&note(LISTENER, 7, b""));
+    while listener.notes(1) != [7] {}
+    drop((listener, speaker, newcomer));
+    drop(silent);
+    let log = log_of(root)?;
+    assert!(counted(&log, "too_many_handshakes") > BEYOND as u64 && !log.contains("panicked"), "{log}");
+    Ok(())
+}
+
+/// An upstream that takes a connection and never shakes hands: what is to go up waits within the limits of a full link,
+/// and its sources are not read meanwhile; when the handshake is given up they go on.
+#[test]
+fn what_waits_for_the_handshake_upstream_is_bounded() -> Result<(), Failure> {
+    let Some(certificates) = Certificates::new("what_waits_for_the_handshake_upstream_is_bounded") else {
+        return Ok(());
+    };
+    const BUDGET: usize = 1 << 20;
+    for shards in [1, 4] {
+        let silent = std::net::TcpListener::bind("127.0.0.1:0")?;
+        let keys = format!("upstream_reconnect = true\nlink_budget_bytes = {BUDGET}\n");
+        let tls = "plain_from = [\"127.0.0.0/8\"]\nhandshake_timeout_ms = 4000";
+        let leaf = Node::start(shards, &certificates.director(Some(silent.local_addr()?), &keys, "peer", tls))?;
+        let (taken, _) = silent.accept()?;
+        let mut source = TcpStream::connect(leaf.director())?;
+        let goes_on = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(true));
+        let flag = goes_on.clone();
+        // More than may wait many times over.
+        let writer = std::thread::spawn(move || {
+            let mut written = 0_u64;
+            while flag.load(std::sync::atomic::Ordering::Relaxed) {
+                let note = note(LISTENER, 1, &[7; 10_000]);
+                source.write_all(&note)?;
+                written += note.len() as u64;
+            }
+            Ok::<u64, std::io::Error>(written)
+        });
+        leaf.daemon.until_logged("the link is full; its sources wait")?;
+        let before = leaf.daemon.log();
+        assert!(!before.contains("no handshake within"), "it is full before its time is over: {before}");
+        leaf.daemon.until_logged("no handshake within handshake_timeout_ms")?;
+        let reopened = silent.accept()?;
+        goes_on.store(false, std::sync::atomic::Ordering::Relaxed);
+        let written = writer.join().expect("no panic")?;
+        drop((taken, reopened));
+        let log = log_of(leaf)?;
+        assert!(!log.contains("panicked") && !log.contains("write_budget"), "{log}");
+        assert!(counted(&log, "handshake_timeout") >= 1, "{log}");
+        println!("{shards} executors: {written} bytes written by the source");
+    }
+    Ok(())
+}

@@ -255,9 +255,13 @@ impl<S: Shard> World<S> {
         for _ in 0..STEPS_MAX {
             if !self.step() {
                 let alive = self.executors.iter().filter(|executor| !executor.stopped);
-                let next = alive.filter_map(|executor| executor.engine.next_timer_us()).min();
+                let timers = alive.filter_map(|executor| executor.engine.next_timer_us());
+                let next = timers.chain(self.next_write_timeout_us()).min();
                 match next.filter(|&at_us| at_us <= until_us) {
-                    Some(at_us) => self.now_us = self.now_us.max(at_us),
+                    Some(at_us) => {
+                        self.now_us = self.now_us.max(at_us);
+                        self.time_out_writes();
+                    }
                     None => {
                         self.now_us = self.now_us.max(until_us);
                         return;

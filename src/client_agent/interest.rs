@@ -297,7 +297,9 @@ impl Session {
     }
 
     pub(super) fn on_interest_timer(&mut self, shared: &Shared, out: &mut Outbox) -> Result<(), End> {
-        self.interests.timer_is_armed = false;
+        if self.interests.timer_at_us <= out.now_us {
+            self.interests.timer_at_us = 0;
+        }
         let is_due = |operation: &Operation| operation.deadline_us.is_some_and(|deadline_us| deadline_us <= out.now_us);
         let operations = self.interests.operations.iter();
         let due: Vec<u32> =
@@ -310,16 +312,14 @@ impl Session {
         Ok(())
     }
 
-    /// One timer serves all operations: set for the next deadline, and again when it has fired.
+    /// One timer serves all questions: set for the next deadline, and again when it has fired or another one comes before.
     pub(super) fn arm_interest_timer(&mut self, out: &mut Outbox) {
-        if self.interests.timer_is_armed {
-            return;
-        }
         let operations = self.interests.operations.values().filter_map(|operation| operation.deadline_us);
         let reviews = self.interests.reviews.values().filter_map(|review| review.deadline_us);
-        if let Some(next_us) = operations.chain(reviews).min() {
+        let set_us = self.interests.timer_at_us;
+        if let Some(next_us) = operations.chain(reviews).min().filter(|&next_us| set_us == 0 || next_us < set_us) {
             self.arm(TimerKind::Interest, next_us, out);
-            self.interests.timer_is_armed = true;
+            self.interests.timer_at_us = next_us;
         }
     }
 

@@ -170,7 +170,8 @@ pub(super) struct Interests {
     pub(super) next_request: u32,
     pub(super) pending: HashMap<Doid, Pending>,
     pub(super) buffered_bytes: usize,
-    pub(super) timer_is_armed: bool,
+    /// When the next timer fires; none with 0.
+    pub(super) timer_at_us: u64,
     /// Complete operations whose entries have not all left, in the order in which they will.
     pub(super) paced: VecDeque<u32>,
     /// Bytes of entries written since everything was last known to have left.
@@ -319,23 +320,26 @@ impl Interests {
         self.unanswered.clear();
     }
 
-    /// Lets the operations that have asked begin again with nothing, and returns them: some of the answer may be lost, and
-    /// what has come may not be so any more.
-    pub(super) fn begin_again(&mut self) -> Vec<u32> {
-        let mut begun = Vec::new();
-        for (&context, operation) in &mut self.operations {
-            if operation.deadline_us.is_none() && !operation.is_paced {
-                continue;
+    /// The operations that have asked.
+    pub(super) fn asked(&self) -> Vec<u32> {
+        let has_asked = |operation: &Operation| operation.deadline_us.is_some() || operation.is_paced;
+        self.operations.iter().filter(|(_, operation)| has_asked(operation)).map(|(&context, _)| context).collect()
+    }
+
+    /// Lets an operation begin again with nothing, under another context: some of the answer may be lost, the rest may come
+    /// still, and what has come may not be so any more.
+    pub(super) fn begin_again(&mut self, context: u32, next: u32) {
+        let Some(before) = self.operations.remove(&context) else { return };
+        let Operation { parent, zones, open_zones, buffered_bytes, requests, .. } = before;
+        self.buffered_bytes -= buffered_bytes;
+        for &zone in &zones {
+            if let Some(opening) = self.opening.get_mut(&location_channel(parent, zone)).filter(|by| **by == context) {
+                *opening = next;
             }
-            self.buffered_bytes -= operation.buffered_bytes;
-            let (zones, requests) = (std::mem::take(&mut operation.zones), std::mem::take(&mut operation.requests));
-            let open_zones = operation.open_zones;
-            *operation = Operation { open_zones, requests, ..Operation::new(operation.parent, zones) };
-            begun.push(context);
         }
-        self.pending.retain(|_, pending| begun.binary_search(&pending.operation).is_err());
-        self.paced.clear();
-        begun
+        self.pending.retain(|_, pending| pending.operation != context);
+        self.paced.retain(|paced| *paced != context);
+        self.operations.insert(next, Operation { open_zones, requests, ..Operation::new(parent, zones) });
     }
 
     /// Holds an entry back in the backlog of the operation that is opening its location: it is not counted.

@@ -8,6 +8,7 @@
 //! zones are open: what happens meanwhile is told as it comes. Who is told to be somewhere anew, by an entry or a move, is
 //! doubted no more.
 
+use super::objects::Location;
 use super::session::{End, Session};
 use super::settings::Shared;
 use super::visibility::Entry;
@@ -16,6 +17,8 @@ use crate::reason::Reason;
 use crate::wire::{Channel, Doid, Encoder, Zone, message_type as t};
 use std::collections::BTreeMap;
 
+/// The longest pause before a parent that does not answer is asked again.
+const PATIENCE_US_MAX: u64 = 60_000_000;
 /// A CLIENT_OBJECT_LEAVING with its length.
 const LEAVING_BYTES: usize = 2 + 2 + 4;
 
@@ -24,11 +27,17 @@ const LEAVING_BYTES: usize = 2 + 2 + 4;
 pub(super) struct Review {
     pub(super) parent: Doid,
     pub(super) zones: Vec<Zone>,
-    /// When a count is enough; `None` when that is past. Without a count nothing is decided: a parent that does not
-    /// answer has not said that its children are gone.
+    /// When a count is enough; `None` when that is past. Without a count nothing is decided, because a parent that does not
+    /// answer has not said that its children are gone: it is asked again.
     pub(super) deadline_us: Option<u64>,
+    /// How long this question has been given.
+    patience_us: u64,
     expected: Option<u32>,
     received: u32,
+    /// Its subscriptions are in effect in the daemons above.
+    is_answered: bool,
+    /// Where something has entered before that, perhaps by a subscription of the link that was lost.
+    doubtful: Vec<Channel>,
 }
 
 impl Review {
@@ -54,7 +63,11 @@ impl Session {
         for (parent, zones) in by_parent(&late) {
             let doubted = self.objects.visible_in(parent, &zones);
             if !doubted.is_empty() {
-                let review = self.begin_review(parent, zones, shared, out);
+                let patience_us = self.agent(shared).interest_timeout_us;
+                let review = self.begin_review(parent, zones, patience_us, out);
+                if let Some(review) = self.interests.reviews.get_mut(&review) {
+                    review.is_answered = true;
+                }
                 self.interests.doubted.extend(doubted.into_iter().map(|doid| (doid, review)));
             }
         }
@@ -62,19 +75,31 @@ impl Session {
 
     /// Asks for what an operation has forgotten there; whoever answers enters.
     pub(super) fn ask_again(&mut self, locations: &[Channel], out: &mut Outbox) {
-        let open: Vec<Channel> =
+        let mut open: Vec<Channel> =
             locations.iter().copied().filter(|location| self.interests.cover.contains_key(location)).collect();
+        open.sort_unstable();
+        open.dedup();
         for (parent, zones) in by_parent(&open) {
             let context = self.allocate_context();
             self.ask_parent(context, parent, &zones, out);
         }
     }
 
-    fn begin_review(&mut self, parent: Doid, zones: Vec<Zone>, shared: &Shared, out: &mut Outbox) -> u32 {
+    fn begin_review(&mut self, parent: Doid, zones: Vec<Zone>, patience_us: u64, out: &mut Outbox) -> u32 {
         let context = self.allocate_context();
         self.ask_parent(context, parent, &zones, out);
-        let deadline_us = Some(out.now_us.saturating_add(self.agent(shared).interest_timeout_us));
-        self.interests.reviews.insert(context, Review { parent, zones, deadline_us, expected: None, received: 0 });
+        let deadline_us = Some(out.now_us.saturating_add(patience_us));
+        let review = Review {
+            parent,
+            zones,
+            deadline_us,
+            patience_us,
+            expected: None,
+            received: 0,
+            is_answered: false,
+            doubtful: Vec::new(),
+        };
+        self.interests.reviews.insert(context, review);
         self.arm_interest_timer(out);
         context
     }
@@ -86,9 +111,16 @@ impl Session {
         let mut open: Vec<Channel> = self.interests.cover.keys().copied().collect();
         open.retain(|location| !self.interests.opening.contains_key(location));
         open.sort_unstable();
+        let patience_us = self.agent(shared).interest_timeout_us;
         let mut reviews: BTreeMap<Doid, u32> = BTreeMap::new();
         for (parent, zones) in by_parent(&open) {
-            reviews.insert(parent, self.begin_review(parent, zones, shared, out));
+            reviews.insert(parent, self.begin_review(parent, zones, patience_us, out));
+        }
+        let mut begun = Vec::new();
+        for context in self.interests.asked() {
+            let next = self.allocate_context();
+            self.interests.begin_again(context, next);
+            begun.push(next);
         }
         let interests = &self.interests;
         let covered = self.objects.visible_places().filter(|(_, location)| interests.covers(*location));
@@ -97,7 +129,6 @@ impl Session {
             Some((doid, *opening.or_else(|| reviews.get(&location.parent))?))
         });
         self.interests.doubted = doubted.collect();
-        let begun = self.interests.begin_again();
         begun.into_iter().try_for_each(|context| self.ask_for_operation(context, shared, out))
     }
 
@@ -108,6 +139,9 @@ impl Session {
         shared: &Shared,
         out: &mut Outbox,
     ) -> Result<(), End> {
+        if let Some(review) = self.interests.reviews.get_mut(&context) {
+            review.is_answered = true;
+        }
         let is_news = self.interests.doubted.contains_key(&entry.doid) || !self.has_or_gets_no_view(entry.doid);
         if is_news && self.interests.covers(entry.location) {
             self.allow(LEAVING_BYTES + entry.frame.len(), out);
@@ -121,29 +155,58 @@ impl Session {
 
     pub(super) fn on_review_count(&mut self, context: u32, count: u32, out: &mut Outbox) -> Result<(), End> {
         if let Some(review) = self.interests.reviews.get_mut(&context) {
+            review.is_answered = true;
             review.expected.get_or_insert(count);
         }
         self.end_if_over(context, out)
     }
 
-    /// Ends the reviews whose time is over, as far as they have been answered.
+    /// Ends the reviews whose time is over, if they have been answered at all; otherwise asks again, each time with twice
+    /// the patience: the parent may be about to be made anew.
     pub(super) fn end_reviews(&mut self, out: &mut Outbox) -> Result<(), End> {
-        let mut due = Vec::new();
-        for (&context, review) in &mut self.interests.reviews {
-            if review.deadline_us.is_some_and(|deadline_us| deadline_us <= out.now_us) {
+        let is_due = |review: &Review| review.deadline_us.is_some_and(|deadline_us| deadline_us <= out.now_us);
+        let reviews = self.interests.reviews.iter();
+        let due: Vec<u32> = reviews.filter(|(_, review)| is_due(review)).map(|(&context, _)| context).collect();
+        for context in due {
+            let Some(mut review) = self.interests.reviews.remove(&context) else { continue };
+            if review.expected.is_some() {
                 review.deadline_us = None;
-                due.push(context);
+                self.interests.reviews.insert(context, review);
+                self.end_if_over(context, out)?;
+                continue;
             }
+            let patience_us = review.patience_us.saturating_mul(2).min(PATIENCE_US_MAX);
+            let next = self.begin_review(review.parent, review.zones, patience_us, out);
+            if let Some(next) = self.interests.reviews.get_mut(&next) {
+                next.doubtful = review.doubtful;
+            }
+            let waiting = self.interests.doubted.values_mut().filter(|other| **other == context);
+            waiting.for_each(|other| *other = next);
         }
-        due.into_iter().try_for_each(|context| self.end_if_over(context, out))
+        Ok(())
     }
 
     fn end_if_over(&mut self, context: u32, out: &mut Outbox) -> Result<(), End> {
         if self.interests.reviews.get(&context).is_some_and(Review::is_over) {
-            self.interests.reviews.remove(&context);
+            let review = self.interests.reviews.remove(&context);
             self.settle_doubts(context, out)?;
+            // Those may also have come just behind the answer.
+            self.ask_again(&review.map_or(Vec::new(), |review| review.doubtful), out);
         }
         Ok(())
+    }
+
+    /// An object has entered: what comes before the first answer is doubted, as while an interest is being opened.
+    pub(super) fn doubt_entry(&mut self, doid: Doid, location: Location) {
+        let asks = |review: &Review| {
+            !review.is_answered
+                && review.parent == location.parent
+                && review.zones.binary_search(&location.zone).is_ok()
+        };
+        if let Some((&context, review)) = self.interests.reviews.iter_mut().find(|(_, review)| asks(review)) {
+            review.doubtful.push(location.channel());
+            self.interests.doubted.insert(doid, context);
+        }
     }
 
     /// The question with this context has been answered: what is doubted still is gone.

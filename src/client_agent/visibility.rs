@@ -163,6 +163,7 @@ impl Session {
             return Err(End::eject(Reason::TooManyObjects, "more objects in view than allowed"));
         }
         self.objects.set_visible(entry.doid, entry.view());
+        self.doubt_entry(entry.doid, entry.location);
         self.write(entry.frame.clone(), out);
         Ok(())
     }

@@ -30,6 +30,10 @@ pub(super) struct PeerState {
     is_held: bool,
     /// The peer takes nothing.
     stalled: bool,
+    /// Since when something waits for it of which it has taken nothing.
+    waits_since_us: Option<u64>,
+    /// The server has been told that too much waits.
+    is_congested: bool,
     pub(super) slow: bool,
     /// The peer will send no more; told to the server after its last byte.
     ends: bool,
@@ -44,6 +48,12 @@ impl PeerState {
     fn is_gone(&self) -> bool {
         self.closed && self.unsent.is_empty()
     }
+    /// When it is dropped, if it takes nothing until then.
+    fn write_timeout_us(&self) -> Option<u64> {
+        let is_timed = self.stalled && self.options.write_timeout_us > 0 && !self.end_told && !self.closed;
+        self.waits_since_us.filter(|_| is_timed).map(|since_us| since_us.saturating_add(self.options.write_timeout_us))
+    }
+
     pub(super) fn can_depart(&self) -> bool {
         !self.stalled && !self.is_held && !self.unsent.is_empty()
     }
@@ -142,6 +152,11 @@ impl<S: Shard> World<S> {
         self.peers[peer.0 as usize].stalled = stalled;
     }
 
+    /// Bytes of the peer that its server has not read.
+    pub fn unread_bytes(&self, peer: Peer) -> usize {
+        self.peers[peer.0 as usize].to_server.len()
+    }
+
     /// Bytes that wait for the peer.
     pub fn unsent_bytes(&self, peer: Peer) -> usize {
         self.peers[peer.0 as usize].unsent.len()
@@ -180,7 +195,7 @@ impl<S: Shard> World<S> {
                 true => CloseCause::Error("connection reset by peer".to_owned()),
                 false => CloseCause::EndOfFile,
             };
-            engine.input(Input::Closed { connection, cause });
+            self.tell_end(index, executor, connection, cause);
             return;
         }
         let Some(space) = engine.receive_space(connection) else { return };
@@ -198,6 +213,15 @@ impl<S: Shard> World<S> {
         let count = 1 + self.random.below(peer.unsent.len());
         let bytes: Vec<u8> = peer.unsent.drain(..count).collect();
         peer.allowed_bytes = peer.allowed_bytes.saturating_sub(count);
+        peer.waits_since_us = (!peer.unsent.is_empty()).then_some(self.now_us);
+        let has_room = peer.unsent.len() <= peer.options.high_water_bytes / 2;
+        if has_room
+            && std::mem::take(&mut peer.is_congested)
+            && let Some((executor, connection)) = peer.served
+        {
+            self.executors[executor].engine.input(Input::Relieved { connection, has_room: true });
+        }
+        let peer = &self.peers[index];
         let is_gone = peer.is_gone();
         let joined = peer.joined;
         self.tell_when_sent(index);
@@ -250,15 +274,57 @@ impl<S: Shard> World<S> {
             return;
         }
         peer.unsent.extend(bytes);
+        peer.waits_since_us.get_or_insert(self.now_us);
+        let high_water = peer.options.high_water_bytes;
+        if high_water > 0 && peer.unsent.len() > high_water && !std::mem::replace(&mut peer.is_congested, true) {
+            self.executors[executor].engine.input(Input::Congested { connection });
+        }
+        let peer = &mut self.peers[index];
         let budget = peer.options.write_budget_bytes;
         // A peer that reads takes what its socket has room for at once.
         let waiting = peer.unsent.len().saturating_sub(peer.allowed_bytes);
         if budget > 0 && peer.stalled && waiting > budget && !peer.end_told {
-            peer.end_told = true;
-            peer.ends = true;
-            peer.unsent.clear();
-            let engine = &mut self.executors[executor].engine;
-            engine.input(Input::Closed { connection, cause: CloseCause::WriteBudget });
+            self.drop_peer(index, CloseCause::WriteBudget);
+        }
+    }
+
+    /// The server drops a peer that does not take what it is sent.
+    fn drop_peer(&mut self, index: usize, cause: CloseCause) {
+        let peer = &mut self.peers[index];
+        peer.end_told = true;
+        peer.ends = true;
+        peer.unsent.clear();
+        peer.waits_since_us = None;
+        let (served, joined) = (peer.served, peer.joined.take());
+        if let Some((executor, connection)) = served {
+            self.tell_end(index, executor, connection, cause);
+        }
+        if let Some(other) = joined {
+            let other = &mut self.peers[other];
+            (other.ends, other.is_broken, other.joined) = (true, true, None);
+        }
+    }
+
+    /// As the real sockets do: whoever was stopped for a connection, itself perhaps, goes on before its end is told.
+    fn tell_end(&mut self, index: usize, executor: usize, connection: ConnectionId, cause: CloseCause) {
+        let engine = &mut self.executors[executor].engine;
+        if std::mem::take(&mut self.peers[index].is_congested) {
+            engine.input(Input::Relieved { connection, has_room: false });
+        }
+        engine.input(Input::Closed { connection, cause });
+    }
+
+    /// When the next peer that takes nothing has done so for as long as it may.
+    pub(super) fn next_write_timeout_us(&self) -> Option<u64> {
+        self.peers.iter().filter_map(PeerState::write_timeout_us).min()
+    }
+
+    /// Drops those that have taken nothing for as long as they may.
+    pub(super) fn time_out_writes(&mut self) {
+        for index in 0..self.peers.len() {
+            if self.peers[index].write_timeout_us().is_some_and(|at_us| at_us <= self.now_us) {
+                self.drop_peer(index, CloseCause::WriteTimeout);
+            }
         }
     }
 
