@@ -190,6 +190,9 @@ impl Play {
             for _ in 0..self.random.below(8) {
                 self.act_unheard(below)?;
             }
+            self.rest()?;
+            // What the clients asked before the new link stood.
+            self.lost_upstream = self.count_lost_upstream();
         }
         self.check_at_rest()
     }
