@@ -18,6 +18,8 @@ const EJECT_DEADLINE: Duration = Duration::from_secs(10);
 /// What the end of the last client has caused (post-removes, deletions, events) goes through some turns of several
 /// executors before it is at the sockets of links.
 const SETTLE: Duration = Duration::from_millis(100);
+/// How long a reload waits until every executor has taken over what was read; turns take milliseconds.
+const TAKE_OVER_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How far the daemon has come on the way to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,7 +127,17 @@ impl Control {
         let report = anew.report();
         self.surroundings.take_over(&anew.config);
         let (reloadable, read) = (&anew.loaded.reloadable, &anew.config);
-        self.send_all(|| External::Reload { config: read.clone(), reloadable: reloadable.clone() });
+        let (taken, all_taken) = channel();
+        self.send_all(|| External::Reload {
+            config: read.clone(),
+            reloadable: reloadable.clone(),
+            taken_over: taken.clone(),
+        });
+        drop(taken);
+        // Each executor lets go of its sender when it has taken over: what is said below holds everywhere.
+        if all_taken.recv_timeout(TAKE_OVER_PATIENCE) == Err(RecvTimeoutError::Timeout) {
+            tracing::warn!("an executor has not taken over yet what was reloaded: it will when it comes to it");
+        }
         *lock(&self.config) = anew.config.clone();
         for warning in &report.warnings {
             tracing::warn!("{warning}");
@@ -276,9 +288,16 @@ mod tests {
         assert_eq!(control.reload(), Err("it is broken".to_owned()));
         assert!(sent.try_recv().is_err());
         assert_eq!(control.config().admin.drain_deadline, Some(Duration::from_secs(600)));
-        let report = control.reload().expect("a good file");
+        let report = std::thread::scope(|scope| {
+            let reload = scope.spawn(|| control.reload());
+            let asked = (next(&sent), next(&sent));
+            assert!(matches!(asked, (External::Reload { .. }, External::Reload { .. })));
+            drop(asked.0);
+            assert!(!reload.is_finished(), "one of them has not taken over");
+            drop(asked.1);
+            reload.join().expect("no panic").expect("a good file")
+        });
         assert_eq!(report.changes.applied, ["[admin] drain_deadline_s"]);
-        assert!(matches!((next(&sent), next(&sent)), (External::Reload { .. }, External::Reload { .. })));
         assert_eq!(control.config().admin.drain_deadline, Some(Duration::from_secs(9)));
     }
 

@@ -389,6 +389,64 @@ fn a_hangup_brings_new_certificates_to_new_links() -> Result<(), Failure> {
     root.daemon.stop()
 }
 
+/// Writes other services into the file of a running daemon, and has it take them over; `reloads` are those before.
+fn reload(node: &Node, services: &str, reloads: usize) -> Result<(), Failure> {
+    let text = fs::read_to_string(node.setup.config_path())?;
+    let head = text.split("[services.").next().expect("a beginning").to_owned();
+    fs::write(node.setup.config_path(), head + services)?;
+    node.daemon.signal(rustix::process::Signal::HUP)?;
+    let taken_over = |log: &str| log.lines().filter(|line| line.contains("reloaded: certificates")).count();
+    wait::until("the settings to be taken over", || Ok(taken_over(&node.daemon.log()) > reloads))
+}
+
+#[test]
+fn a_hangup_switches_tls_on_and_off_for_new_links_and_leaves_those_there_are() -> Result<(), Failure> {
+    let test = "a_hangup_switches_tls_on_and_off_for_new_links_and_leaves_those_there_are";
+    let Some(certificates) = Certificates::new(test) else { return Ok(()) };
+    let plainly = "[services.message_director]\nbind = \"127.0.0.1:0\"\n";
+    let with_tls = certificates.director(None, "", "daemon", "");
+    for shards in [1, 4] {
+        let root = Node::start(shards, plainly)?;
+        let address = root.director();
+        let leaf = Node::start(shards, &format!("{plainly}upstream = \"{address}\"\n"))?;
+        let hub = Hub::new(wait::PATIENCE)?;
+        let plain = Internal::connect(&hub, "a plain link", address, LISTENER)?;
+        let below = Internal::connect(&hub, "a link of the leaf", leaf.director(), LISTENER + 1)?;
+        below.until_heard(&plain, LISTENER)?;
+        let hears = |number: u32| {
+            plain.until(&format!("note {number}"), move |message: &Message| message.payload() == number.to_le_bytes())
+        };
+
+        reload(&root, &with_tls, 0)?;
+        assert_eq!(shown_subject(certificates.folder(), address), "subject=CN=daemon");
+        let mut secure = certificates.link(address);
+        secure.send(&subscription(LISTENER + 2));
+        secure.send(&note(LISTENER, 1, b""));
+        hears(1)?;
+        let mut stranger = TcpStream::connect(address)?;
+        stranger.set_read_timeout(Some(wait::PATIENCE))?;
+        stranger.write_all(&note(LISTENER, 666, b""))?;
+        let refused = |log: &str| log.lines().any(|line| line.contains("link refused") && line.contains("\"tls\""));
+        wait::until("the refusal", || Ok(refused(&root.daemon.log())))?;
+        // The daemon below has not dialled again: its link goes on as it is.
+        below.publish(&[LISTENER], NOTE, &Payload::new().u32(2));
+        hears(2)?;
+
+        reload(&root, plainly, 1)?;
+        let newcomer = Internal::connect(&hub, "a newcomer", address, LISTENER + 3)?;
+        newcomer.publish(&[LISTENER, LISTENER + 2], NOTE, &Payload::new().u32(3));
+        hears(3)?;
+        assert_eq!(secure.notes(1), [3], "who came through TLS goes on through it");
+        secure.send(&note(LISTENER, 4, b""));
+        hears(4)?;
+        drop((secure, newcomer, stranger));
+        leaf.daemon.stop()?;
+        let log = log_of(root)?;
+        assert!(!log.contains("panicked"), "{log}");
+    }
+    Ok(())
+}
+
 /// As many connections as may shake hands at once say nothing: whoever comes then is refused by name, those there are go
 /// on, and when one of the silent has gone there is room again.
 #[test]

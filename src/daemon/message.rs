@@ -92,6 +92,8 @@ pub enum External {
     Reload {
         config: Arc<Config>,
         reloadable: Reloadable,
+        /// Let go of when that is done: never sent to.
+        taken_over: Sender<()>,
     },
     /// The admin endpoint asks.
     Inspect(Inspection),

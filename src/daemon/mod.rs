@@ -301,7 +301,9 @@ impl Daemon {
             }
             External::Drain { drained } => self.begin_drain(drained),
             External::EjectDrained => self.end_drain(turn),
-            External::Reload { config, reloadable } => self.take_over(config, &reloadable, turn),
+            External::Reload { config, reloadable, taken_over: _taken_over } => {
+                self.take_over(config, &reloadable, turn);
+            }
             External::Inspect(inspection) => self.inspect(inspection, turn),
             // Whoever waits for the executors tells all of them when the first has ended, these for the second time.
             External::Shutdown if self.is_ending => {}
