@@ -13,7 +13,7 @@ use simulation::play::shape_of;
 use simulation::runner::outcome;
 
 /// The most seeds that a fault may take to be found; where one executor cannot show it, every fifth does nothing.
-const SEEDS_MAX: u64 = 400;
+const SEEDS_MAX: u64 = 2000;
 
 /// Plays seeds until one finds the fault; that seed, and those before it, must pass without it.
 fn is_found(break_it: impl Fn(bool)) {
