@@ -34,6 +34,7 @@ pub fn look_after() -> io::Result<()> {
                 return;
             };
             if !watch.is_due(before) {
+                watch.forget_a_part();
                 continue;
             }
             give_back();
@@ -103,6 +104,11 @@ impl Watch {
         memory.excess_bytes() > 2 * self.excess_bytes + WORTH_BYTES
     }
 
+    /// What was given back in the midst of a storm left pages that were in use in part, and are free by now.
+    fn forget_a_part(&mut self) {
+        self.excess_bytes -= self.excess_bytes / 8;
+    }
+
     fn given_back(&mut self, memory: Memory) {
         self.excess_bytes = memory.excess_bytes();
     }
@@ -128,6 +134,12 @@ mod tests {
         assert!(!watch.is_due(memory(25, 15)), "there is nothing more to be had");
         assert!(!watch.is_due(memory(100, 90)));
         assert!(watch.is_due(memory(100, 15)), "and again");
+        watch.given_back(memory(40, 15));
+        assert!(!watch.is_due(memory(35, 10)));
+        for _ in 0..24 {
+            watch.forget_a_part();
+        }
+        assert!(watch.is_due(memory(35, 10)), "two minutes later it is tried again");
     }
 
     /// An arena of many small pieces, of which a few stay: what the allocator does not give back by itself.
