@@ -255,8 +255,16 @@ fn storm(load: &Storm, target: &TargetArguments) -> Result<(), Failure> {
 
 fn objects(load: &Objects, target: &TargetArguments, picture: &Picture) -> Result<(), Failure> {
     let target = Load::start_with(target, 0, |setup| load.configure(setup))?;
+    print_and_draw(picture, |each| load.run(&target, each))
+}
+
+/// Prints a line for each report of a load, and draws them when it has ended.
+fn print_and_draw(
+    picture: &Picture,
+    run: impl FnOnce(&mut dyn FnMut(&Report)) -> Result<(), Failure>,
+) -> Result<(), Failure> {
     let mut reports = Vec::new();
-    load.run(&target, |report| {
+    run(&mut |report| {
         println!("{}", report.json_line());
         reports.push(report.clone());
     })?;
@@ -265,12 +273,7 @@ fn objects(load: &Objects, target: &TargetArguments, picture: &Picture) -> Resul
 
 fn db(load: &Stored, target: &TargetArguments, picture: &Picture) -> Result<(), Failure> {
     let target = Load::start_with(target, 0, |setup| load.configure(setup))?;
-    let mut reports = Vec::new();
-    load.run(&target, |report| {
-        println!("{}", report.json_line());
-        reports.push(report.clone());
-    })?;
-    picture.draw(&reports)
+    print_and_draw(picture, |each| load.run(&target, each))
 }
 
 fn relay(arguments: &RelayArguments) -> Result<(), Failure> {

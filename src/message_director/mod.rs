@@ -70,11 +70,11 @@ impl Router {
         destinations
     }
 
-    /// Whether a datagram concerns subscribers alone and there are none, on any executor: most changes of objects happen
-    /// where nobody looks.
+    /// Whether a datagram concerns subscribers alone and this executor, the only one, has none: most changes of objects
+    /// happen where nobody looks. With several executors [`Router::destinations`] says as much.
     pub fn has_no_receiver(&self, datagram: &Datagram) -> bool {
         let nobody = |channel| self.homes.is_open(channel) && self.subscriptions.executors(channel).is_empty();
-        datagram.recipients().all(nobody)
+        self.shards == 1 && datagram.recipients().all(nobody)
     }
 
     /// The executors with subscribers of open channels.

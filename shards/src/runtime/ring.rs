@@ -303,7 +303,6 @@ impl<T> Ring<T> {
 }
 
 /// Whether there was room for it.
-#[allow(unsafe_code)]
 fn push(uring: &mut IoUring, entry: &squeue::Entry) -> bool {
     // SAFETY: only polls and their removal come here. They carry a descriptor's number and a key, and no address: there is
     // no memory that would have to stay valid. A descriptor that was closed meanwhile is an error of the poll, and one that

@@ -240,15 +240,16 @@ impl Sight {
         Ok(Some(due))
     }
 
+    /// What a viewer has seen of an avatar that is in its view.
+    fn seen_by(&self, viewer: u32, avatar: Avatar) -> Option<Seen> {
+        self.people[viewer as usize].viewer.seen.get(&avatar).copied()
+    }
+
     /// A viewer gets an update.
     pub(super) fn updated(&mut self, viewer: u32, avatar: Avatar, number: u16) -> Result<(), Failure> {
         let wrong = |what: String| Failure::new(format!("client {viewer} got update {number} of {avatar}{what}"));
         // Two people at once: the viewer's table is taken by itself.
-        let mut seen = *self.people[viewer as usize]
-            .viewer
-            .seen
-            .get(&avatar)
-            .ok_or_else(|| wrong(", whom it does not see".to_owned()))?;
+        let mut seen = self.seen_by(viewer, avatar).ok_or_else(|| wrong(", whom it does not see".to_owned()))?;
         let life = self.life(avatar).ok_or_else(|| wrong(", who never was".to_owned()))?;
         ensure(seen.next as u16 == number, || wrong(format!(" where {} was awaited", seen.next as u16)).to_string())?;
         let (until, _) = life.until(seen.stay);
@@ -263,11 +264,7 @@ impl Sight {
     /// A viewer hears what somebody says.
     pub(super) fn said(&mut self, viewer: u32, avatar: Avatar, number: u16) -> Result<(), Failure> {
         let wrong = |what: String| Failure::new(format!("client {viewer} heard {avatar} say number {number}{what}"));
-        let mut seen = *self.people[viewer as usize]
-            .viewer
-            .seen
-            .get(&avatar)
-            .ok_or_else(|| wrong(", whom it does not see".to_owned()))?;
+        let mut seen = self.seen_by(viewer, avatar).ok_or_else(|| wrong(", whom it does not see".to_owned()))?;
         let life = self.life(avatar).ok_or_else(|| wrong(", who never was".to_owned()))?;
         let chat = life.chat(number).ok_or_else(|| wrong(", which was never said".to_owned()))?;
         let (_, until) = life.until(seen.stay);
