@@ -457,7 +457,25 @@ impl Interests {
                 }
             }
         }
-        Some(Finished { snapshot, backlog, done, doubtful, is_counted: operation.expected.is_some() })
+        let is_counted = operation.expected.is_some();
+        self.give_back();
+        Some(Finished { snapshot, backlog, done, doubtful, is_counted })
+    }
+
+    /// Gives back the memory of tables that are empty once nothing is being opened. They would keep it: an empty
+    /// `BTreeMap` a node for eleven operations, a hash table the places of everybody who was ever held back in it; 4 KB
+    /// of a client that stands in a zone of twenty.
+    fn give_back(&mut self) {
+        if self.operations.is_empty() {
+            self.operations = BTreeMap::new();
+            if self.requests.is_empty() {
+                self.requests = BTreeMap::new();
+            }
+            self.opening.shrink_to_fit();
+            self.unanswered.shrink_to_fit();
+            self.pending.shrink_to_fit();
+            self.paced.shrink_to_fit();
+        }
     }
 
     /// Takes the next entries out of a paced operation, until they are `bytes` or more, with what was held back of their

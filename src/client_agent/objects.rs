@@ -73,11 +73,6 @@ impl Objects {
         self.known.get(&doid).is_some_and(|known| known.owned.is_some())
     }
 
-    /// How many objects the client sees.
-    pub(super) fn visible_count(&self) -> usize {
-        self.known.values().filter(|known| known.visible.is_some()).count()
-    }
-
     /// The objects that the client owns, in no order.
     pub(super) fn owned_doids(&self) -> impl Iterator<Item = Doid> + '_ {
         self.known.iter().filter(|(_, known)| known.owned.is_some()).map(|(&doid, _)| doid)

@@ -53,7 +53,7 @@ impl ClientAgents {
                 State::Established => "established",
             },
             interests: session.interests.by_id.len(),
-            visible: session.objects.visible_count(),
+            visible: session.objects.visible(),
             owned: session.objects.owned_doids().count(),
         }
     }

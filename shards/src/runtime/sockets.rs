@@ -22,6 +22,8 @@ const GATHER_MAX: usize = 256;
 /// Buffers of at most so many bytes on average are copied together to be sent: the system call costs less for it than
 /// for a list of as many pieces. Measured in docs/PERFORMANCE.md.
 const SMALL_BYTES: usize = 512;
+/// So many pieces of unsent bytes have room on a connection that sends few at a time.
+const KEPT_PIECES: usize = 4;
 /// Fewer than this are sent as a list.
 const COPIED_MIN: usize = 4;
 /// The most that is copied for one send.
@@ -101,6 +103,7 @@ impl Connection {
     fn flush(&self, scratch: &mut Vec<u8>, sends: &mut u64, bytes_sent: &mut u64) -> std::io::Result<bool> {
         let Some(stream) = self.stream.get() else { return Ok(false) };
         let mut unsent = self.unsent.borrow_mut();
+        let pieces = unsent.len();
         while !unsent.is_empty() {
             let are_small = unsent.len() >= COPIED_MIN && self.unsent_bytes.get() / unsent.len() <= SMALL_BYTES;
             let written = if let ([only], []) = unsent.as_slices() {
@@ -133,6 +136,11 @@ impl Connection {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
+        }
+        // A client that was told of everybody in a zone and hears one at a time from then on must not keep the memory of
+        // the first; one that is always told much at once must not ask for it anew each time.
+        if unsent.capacity() > KEPT_PIECES && pieces <= unsent.capacity() / 4 {
+            unsent.shrink_to(KEPT_PIECES);
         }
         if self.state.get() == State::Lingering {
             let _ = stream.shutdown(Shutdown::Write);
