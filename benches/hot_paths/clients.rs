@@ -33,6 +33,7 @@ channel_max = 1999999
 interest_permission = \"enabled\"
 [services.client_agent.limits]
 hello_timeout_ms = 0
+messages_per_second = 0
 ";
 const STATE_SERVER: Channel = 102_000;
 const FIRST_SESSION: Channel = 1_000_000;
