@@ -11,7 +11,7 @@ use donet_perf::report::Report;
 use donet_perf::session::{Target, run};
 use donet_perf::stored::Stored;
 use donet_perf::target::{Target as Load, TargetArguments, resolve};
-use donet_perf::{Failure, daemon};
+use donet_perf::{Failure, daemon, net};
 use std::fs::File;
 use std::io::Write;
 use std::net::SocketAddr;
@@ -21,6 +21,10 @@ use std::process::ExitCode;
 #[derive(Debug, Parser)]
 #[command(name = "donet-perf", version, about, max_term_width = 100)]
 struct Arguments {
+    /// Never sleep while waiting for the server, so that it does not pay for waking the generator: an interrupt to another
+    /// processor, which no client across a network costs. Takes a whole processor; not for `plan`.
+    #[arg(long, global = true)]
+    awake: bool,
     #[command(subcommand)]
     command: Command,
 }
@@ -285,7 +289,11 @@ fn relay(arguments: &RelayArguments) -> Result<(), Failure> {
 }
 
 fn main() -> ExitCode {
-    let outcome = match Arguments::parse().command {
+    let arguments = Arguments::parse();
+    if arguments.awake {
+        net::never_sleep();
+    }
+    let outcome = match arguments.command {
         Command::Session(arguments) => session(arguments),
         Command::Md(command) => md(command),
         Command::Objects { load, target, picture } => objects(&load, &target, &picture),
@@ -295,6 +303,9 @@ fn main() -> ExitCode {
         }
         Command::Players { load, target, picture, .. } => players(&load, &target, &picture),
         Command::Storm { load, target } => storm(&load, &target),
+        Command::Plan(_) if arguments.awake => {
+            Err(Failure::new("a plan judges its own generator by the processor time it needs: not with --awake"))
+        }
         Command::Plan(plan) => plan.run().map(|path| println!("{}", path.display())),
         Command::Relay(arguments) => relay(&arguments),
     };

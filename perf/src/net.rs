@@ -13,7 +13,18 @@ use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+
+/// Whether waiting is done awake, in all of this process.
+static STAYS_AWAKE: AtomicBool = AtomicBool::new(false);
+
+/// From now on nothing in this process sleeps while it waits for the network. Whoever sends over loopback to somebody who
+/// sleeps pays for waking him: on a virtual machine an interrupt to the other processor and an exit to the host, which no
+/// client across a network costs its server, and more or fewer of them with every change of the load.
+pub fn never_sleep() {
+    STAYS_AWAKE.store(true, Ordering::Relaxed);
+}
 
 /// What one read may take from one connection; at least one frame of the largest size.
 const READ_BYTES: usize = 256 * 1024;
@@ -301,14 +312,9 @@ impl Network {
     /// When the wait itself fails. Errors of a connection are its [`Input::Ended`].
     pub fn turn(&mut self, timeout: Option<Duration>, handler: Handler<'_>) -> io::Result<usize> {
         self.flush(handler);
-        let timeout = timeout.map(|limit| Timespec::try_from(limit).unwrap_or(Timespec { tv_sec: 60, tv_nsec: 0 }));
         let mut events = std::mem::take(&mut self.events);
         events.clear();
-        let result = match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), timeout.as_ref()) {
-            Ok(count) => Ok(count),
-            Err(rustix::io::Errno::INTR) => Ok(0),
-            Err(error) => Err(error.into()),
-        };
+        let result = self.wait(timeout, &mut events);
         self.now = Instant::now();
         for event in &events {
             self.serve(Key::unpack(event.data.u64()), event.flags, handler);
@@ -316,6 +322,25 @@ impl Network {
         self.events = events;
         self.flush(handler);
         result
+    }
+
+    /// Waits for events: asleep, or awake ([`never_sleep`]).
+    fn wait(&self, timeout: Option<Duration>, events: &mut Vec<epoll::Event>) -> io::Result<usize> {
+        let stays_awake = STAYS_AWAKE.load(Ordering::Relaxed);
+        let end = timeout.filter(|_| stays_awake).map(|limit| Instant::now() + limit);
+        let timeout = if stays_awake { Some(Duration::ZERO) } else { timeout };
+        let timeout = timeout.map(|limit| Timespec::try_from(limit).unwrap_or(Timespec { tv_sec: 60, tv_nsec: 0 }));
+        loop {
+            let count = match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(events), timeout.as_ref()) {
+                Ok(count) => count,
+                Err(rustix::io::Errno::INTR) if !stays_awake => return Ok(0),
+                Err(rustix::io::Errno::INTR) => 0,
+                Err(error) => return Err(error.into()),
+            };
+            if count > 0 || !stays_awake || end.is_some_and(|end| Instant::now() >= end) {
+                return Ok(count);
+            }
+        }
     }
 
     fn serve(&mut self, key: Key, flags: EventFlags, handler: Handler<'_>) {
@@ -584,5 +609,18 @@ mod tests {
         network.reset(key);
         let error = socket.read(&mut [0; 1]).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+    }
+
+    #[test]
+    fn awake_it_hears_the_same_and_gives_up_at_its_limit() {
+        let (_listener, mut network, mut seen, [(key, mut other)]) = connected();
+        never_sleep();
+        assert_eq!(network.turn(Some(Duration::from_millis(1)), &mut |_, _, _| panic!("nobody has sent")).unwrap(), 0);
+        let sender = thread::spawn(move || {
+            other.write_all(&frame(b"late")).unwrap();
+            other
+        });
+        assert_eq!(next(&mut network, &mut seen), (key, Seen::Frame(b"late".to_vec())));
+        drop(sender.join().unwrap());
     }
 }

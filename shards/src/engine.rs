@@ -490,4 +490,63 @@ mod tests {
             heart.seen = 0;
         }
     }
+
+    /// Asks as often as it is told to whether a message may be handled at once, and sends itself one if it is told to.
+    #[derive(Default)]
+    struct Eager {
+        allowed: Vec<usize>,
+    }
+
+    impl Shard for Eager {
+        type Message = ();
+        type External = (usize, bool);
+        type Timer = ();
+
+        fn on_start(&mut self, _: &mut Turn<Self>) {}
+
+        fn on_message(&mut self, _: ShardId, (): (), _: &mut Turn<Self>) {}
+
+        fn on_received(&mut self, _: ConnectionId, bytes: &[u8], _: &mut Turn<Self>) -> usize {
+            bytes.len()
+        }
+
+        fn on_input(&mut self, input: Input<(usize, bool), ()>, turn: &mut Turn<Self>) {
+            let Input::External((often, sends)) = input else { return };
+            self.allowed.push((0..often).filter(|_| turn.may_handle_at_once()).count());
+            if sends {
+                turn.send(turn.shard(), ());
+            }
+        }
+    }
+
+    fn eager(inputs: &[(usize, bool)]) -> Engine<Eager> {
+        let mut engine = Engine::new(Eager::default(), ports(1, 1).remove(0), ShardId(0), 1);
+        engine.start(0);
+        inputs.iter().for_each(|&input| engine.input(Input::External(input)));
+        engine.turn(1, |_| ());
+        engine
+    }
+
+    #[test]
+    fn what_is_handled_at_once_counts_as_handlers_of_the_turn() {
+        let mut engine = eager(&[(10 * TURN_BUDGET_HANDLERS, false)]);
+        let [allowed] = engine.shard().allowed[..] else { panic!("one was asked") };
+        assert!((1..=TURN_BUDGET_HANDLERS).contains(&allowed), "{allowed}");
+        assert_eq!(engine.counters().handlers_at_once, allowed as u64);
+        engine.input(Input::External((10 * TURN_BUDGET_HANDLERS, false)));
+        engine.turn(2, |_| ());
+        assert_eq!(engine.shard().allowed, [allowed; 2], "the next turn has a budget of its own");
+    }
+
+    #[test]
+    fn nothing_is_handled_at_once_before_a_message_that_waits() {
+        let mut engine = eager(&[(1, true), (1, false)]);
+        assert_eq!(engine.shard().allowed, [1, 0]);
+        while engine.has_work(2) {
+            engine.turn(2, |_| ());
+        }
+        engine.input(Input::External((1, false)));
+        engine.turn(3, |_| ());
+        assert_eq!(engine.shard().allowed, [1, 0, 1], "it has been handled meanwhile");
+    }
 }

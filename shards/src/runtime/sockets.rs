@@ -673,4 +673,29 @@ mod tests {
             assert_eq!(accepted.tcp_keepalive_time().unwrap(), KEEPALIVE_IDLE);
         }
     }
+
+    #[test]
+    fn memory_of_a_burst_is_given_back_by_what_follows_in_ones_and_kept_by_another_burst() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let connection = Connection::new(ConnectionId(1), ConnectionOptions::default());
+        connection.stream.set(TcpStream::connect(listener.local_addr().unwrap()).unwrap()).unwrap();
+        let (mut peer, _) = listener.accept().unwrap();
+        let (mut sends, mut bytes_sent, mut told) = (0, 0, 0);
+        let mut send = |pieces: usize| {
+            for _ in 0..pieces {
+                connection.unsent.borrow_mut().push_back(Bytes::from_static(b"entry"));
+            }
+            connection.unsent_bytes.set(5 * pieces);
+            assert!(connection.flush(&mut Vec::new(), &mut sends, &mut bytes_sent).unwrap());
+            told += 5 * pieces;
+            connection.unsent.borrow().capacity()
+        };
+        assert!(send(40) >= 40 && send(40) >= 40);
+        assert_eq!(send(1), KEPT_PIECES);
+        assert_eq!(send(1), KEPT_PIECES);
+        let mut got = vec![0; told];
+        std::io::Read::read_exact(&mut peer, &mut got).unwrap();
+        assert!(got.chunks(5).all(|piece| piece == b"entry"));
+        assert_eq!(bytes_sent, told as u64);
+    }
 }

@@ -49,6 +49,24 @@ fn ca_27_entries_are_withheld_until_the_count_is_reached_then_come_in_order() {
 }
 
 #[test]
+fn an_interest_that_is_open_keeps_no_memory_of_its_opening() {
+    let mut fixture = Fixture::new();
+    let client = fixture.established();
+    let first = fixture.begin_interest(client, 9, PARENT, &[7]);
+    let second = fixture.begin_interest(client, 10, PARENT, &[8]);
+    (0..20).for_each(|number| drop(fixture.snapshot(client, first, 3000 + number, PARENT, 7)));
+    fixture.count(client, first, 20);
+    let held = |fixture: &Fixture| {
+        let interests = &fixture.agents.sessions[&client.channel].interests;
+        assert_eq!(interests.operations.len(), interests.opening.len());
+        interests.pending.capacity() + interests.opening.capacity()
+    };
+    assert!(held(&fixture) > 0, "another interest is being opened still");
+    fixture.count(client, second, 0);
+    assert_eq!(held(&fixture), 0);
+}
+
+#[test]
 fn entries_of_an_interest_leave_beside_the_write_budget() {
     let mut fixture = Fixture::new();
     let client = fixture.established();
