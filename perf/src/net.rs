@@ -615,7 +615,8 @@ mod tests {
     fn awake_it_hears_the_same_and_gives_up_at_its_limit() {
         let (_listener, mut network, mut seen, [(key, mut other)]) = connected();
         never_sleep();
-        assert_eq!(network.turn(Some(Duration::from_millis(1)), &mut |_, _, _| panic!("nobody has sent")).unwrap(), 0);
+        // What belongs to connecting comes first; then a turn with a limit ends although nobody has sent.
+        while network.turn(Some(Duration::from_millis(1)), &mut |_, _, _| ()).unwrap() > 0 {}
         let sender = thread::spawn(move || {
             other.write_all(&frame(b"late")).unwrap();
             other
