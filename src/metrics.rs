@@ -114,6 +114,10 @@ metrics! {
     counter unknown_messages,
     /// Operations submitted to database engines.
     counter database_requests,
+    /// Database reads answered from memory, without the engine.
+    counter database_reads_cached,
+    /// Bytes of stored objects that are kept in memory for reads, about.
+    gauge database_cache_bytes,
     /// Operations that the database engine reported as failed for a reason of its own.
     counter database_failures,
     /// Changes of the database that SQL sinks have not carried over, in entries of the outbox.

@@ -49,6 +49,7 @@ impl Running {
             broadcast: false,
             directory: folder.join("data"),
             durability,
+            cache_bytes: 0,
             renames: Renames::default(),
             sql_sink: (sink != Sink::None)
                 .then(|| config::SqlSink { target: target.clone(), outbox_bytes_max: OUTBOX_BYTES_MAX }),

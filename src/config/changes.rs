@@ -232,6 +232,7 @@ fn database_server(place: &str, taken: &mut DatabaseServer, read: &DatabaseServe
         now broadcast,
         restart directory,
         restart durability,
+        now cache_bytes,
         restart renames,
         restart sql_sink,
     });

@@ -232,6 +232,8 @@ pub struct DatabaseServer {
     pub broadcast: bool,
     pub directory: PathBuf,
     pub durability: Durability,
+    /// Bytes of what was read or set lately that all executors together keep in memory; 0 = nothing.
+    pub cache_bytes: usize,
     /// Classes and fields that were renamed in the DC files.
     pub renames: Renames,
     /// `None` = what is stored is not mirrored.

@@ -144,6 +144,7 @@ pub(super) fn database_server(mut table: Table<'_>, context: &mut Context<'_>) -
         doids(&table, &mut context.claims, Purpose::Generate, "`generate_min`, `generate_max`", min, max)
     });
     let broadcast = table.boolean("broadcast", true);
+    let cache_bytes = table.integer_or("cache_bytes", 0..=BUDGET_BYTES_MAX, 64 << 20);
     table.choice("db_backend", &[("rocksdb", ())], ());
     let renames = renames(&mut table);
     let (directory, durability) = rocksdb(&mut table, context);
@@ -162,6 +163,7 @@ pub(super) fn database_server(mut table: Table<'_>, context: &mut Context<'_>) -
         broadcast,
         directory: directory?,
         durability: durability?,
+        cache_bytes: cache_bytes as usize,
         renames,
         sql_sink: sql_sink?,
     })

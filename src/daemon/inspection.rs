@@ -41,6 +41,8 @@ impl Daemon {
         if turn.shard() == ShardId(0) {
             self.shared.databases.iter().for_each(|database| metrics.add_sink(database.sink_figures()));
         }
+        let cached = self.database_servers.iter().map(|role| role.cached_bytes() as u64);
+        metrics.database_cache_bytes = cached.sum();
         metrics
     }
 

@@ -154,7 +154,9 @@ impl Daemon {
             state_server: StateServer::new(contract.clone(), *text, *fan_outs),
             slice_pauses: 0,
             database_servers: databases
-                .map(|(index, settings)| DatabaseServer::new(index as u8, settings.clone(), contract.clone(), *text))
+                .map(|(index, settings)| {
+                    DatabaseServer::new(index as u8, settings.clone(), contract.clone(), *text, shards)
+                })
                 .collect(),
             database_state_servers: stored
                 .map(|(index, settings)| {
@@ -282,7 +284,7 @@ impl Daemon {
         self.transports.reload(&config.client_agents, reloadable);
         self.client_agents.reload(&config.client_agents, &mut self.outbox);
         for (role, settings) in self.database_servers.iter_mut().zip(&config.database_servers) {
-            role.reload(settings.clone());
+            role.reload(settings.clone(), turn.shards());
         }
         for (role, settings) in self.database_state_servers.iter_mut().zip(&config.database_state_servers) {
             role.reload(settings.clone());

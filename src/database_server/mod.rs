@@ -14,11 +14,14 @@ mod answer;
 mod engine;
 mod engine_figures;
 mod operation;
+mod read_cache;
 mod request;
 mod role;
 pub(crate) mod sink_figures;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_cache;
 #[cfg(test)]
 mod tests_vectors;
 #[cfg(test)]

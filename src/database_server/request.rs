@@ -312,6 +312,11 @@ pub(super) fn response_to(message_type: MessageType) -> Option<MessageType> {
     })
 }
 
+/// Whether a request of this type changes nothing.
+pub(super) fn is_read(message_type: MessageType) -> bool {
+    matches!(message_type, t::DBSERVER_OBJECT_GET_FIELD | t::DBSERVER_OBJECT_GET_FIELDS | t::DBSERVER_OBJECT_GET_ALL)
+}
+
 /// Whether the message is a request whose first argument after a context is a doid.
 fn is_about_an_object(message_type: MessageType) -> bool {
     (has_context(message_type) && message_type != t::DBSERVER_CREATE_OBJECT)

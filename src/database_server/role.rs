@@ -1,10 +1,12 @@
 //! One executor's partition of a Database Server role: messages in, operations and answers out.
 //!
 //! Decides who is answered what, in the order of `protocol-ss-dbss-db.md` §4.3: delete-broadcast, set-broadcast, reply.
-//! Holds no object and no pending request; a completion brings everything that its answer needs.
+//! Holds no pending request, and of objects only what [`ReadCache`] may forget: a completion brings everything that its
+//! answer needs.
 
 use super::answer;
-use super::operation::{DatabaseCompletion, FieldValues, Outcome, Refusal};
+use super::operation::{DatabaseCompletion, DatabaseRequest, FieldValues, Outcome, Refusal};
+use super::read_cache::ReadCache;
 use super::request::{Parsed, RequestError, RequestParser, is_stored};
 use crate::config;
 use crate::outbox::{Action, Outbox, Participant};
@@ -22,11 +24,18 @@ pub struct DatabaseServer {
     pub(super) text: TextPolicy,
     /// What CREATE adds to what it was given, by class (§4.3): the explicit defaults of stored fields.
     defaults: HashMap<u16, FieldValues>,
+    cache: ReadCache,
 }
 
 impl DatabaseServer {
-    /// The partition of the role with this index in the configuration.
-    pub fn new(index: u8, settings: config::DatabaseServer, contract: Arc<Contract>, text: TextPolicy) -> Self {
+    /// The partition of the role with this index in the configuration, one of so many.
+    pub fn new(
+        index: u8,
+        settings: config::DatabaseServer,
+        contract: Arc<Contract>,
+        text: TextPolicy,
+        shards: usize,
+    ) -> Self {
         let mut defaults = HashMap::new();
         for class in contract.classes() {
             let fields = class.fields().filter(|field| is_stored(field) && field.kind() != FieldKind::Molecular);
@@ -38,12 +47,19 @@ impl DatabaseServer {
                 defaults.insert(class.id(), values);
             }
         }
-        Self { index, settings, contract, text, defaults }
+        let cache = ReadCache::new(settings.cache_bytes / shards);
+        Self { index, settings, contract, text, defaults, cache }
     }
 
     /// Goes on with other settings, of the same database.
-    pub fn reload(&mut self, settings: config::DatabaseServer) {
+    pub fn reload(&mut self, settings: config::DatabaseServer, shards: usize) {
+        self.cache.set_bytes_max(settings.cache_bytes / shards);
         self.settings = settings;
+    }
+
+    /// Bytes that this partition keeps in memory for reads, about.
+    pub fn cached_bytes(&self) -> usize {
+        self.cache.bytes()
     }
 
     /// The participant that this role's messages come from.
@@ -74,15 +90,25 @@ impl DatabaseServer {
             defaults: &|class| self.defaults.get(&class).cloned().unwrap_or_default(),
         };
         match parser.parse(requester, message_type, reader, datagram.frame()) {
-            Parsed::Request(request) => {
-                out.push(Action::Database { server: self.index, request });
-            }
+            Parsed::Request(request) => self.carry_out(request, out),
             Parsed::Refused { context, error } => self.refuse(requester, message_type, context, &error, out),
             Parsed::Unknown => {
                 out.metrics.unknown_messages += 1;
                 tracing::warn!(%message_type, requester, "a message that the database server does not know");
             }
         }
+    }
+
+    /// Answers what is known, and asks the engine for the rest.
+    fn carry_out(&mut self, request: DatabaseRequest, out: &mut Outbox) {
+        let Some(outcome) = self.cache.answer_or_submit(&request.operation) else {
+            out.push(Action::Database { server: self.index, request });
+            return;
+        };
+        out.metrics.database_reads_cached += 1;
+        let DatabaseRequest { requester, context, message_type, operation, .. } = request;
+        let doid = operation.doid();
+        self.reply(&DatabaseCompletion { requester, context, message_type, doid, outcome }, out);
     }
 
     fn refuse(
@@ -109,6 +135,7 @@ impl DatabaseServer {
     /// What the engine answers: broadcasts, then the reply.
     pub fn on_completion(&mut self, completion: DatabaseCompletion, out: &mut Outbox) {
         self.count(&completion, out);
+        self.cache.done(&completion, &self.contract);
         if self.settings.broadcast {
             self.broadcast(&completion, out);
         }

@@ -84,6 +84,7 @@ pub(super) fn settings(pool: std::ops::RangeInclusive<Doid>) -> config::Database
         broadcast: true,
         directory: "unused".into(),
         durability: Durability::Sync,
+        cache_bytes: 0,
         renames: Renames::default(),
         sql_sink: None,
     }
@@ -143,7 +144,7 @@ impl World {
     pub fn with(settings: config::DatabaseServer, storage: MemoryStorage, text: &str) -> Self {
         let contract = contract(text);
         let database = Database::open(storage.clone(), contract.clone(), settings.generate.clone()).unwrap();
-        let role = DatabaseServer::new(0, settings, contract, TextPolicy::Utf8);
+        let role = DatabaseServer::new(0, settings, contract, TextPolicy::Utf8, 1);
         Self { role, database, storage, out: Outbox::new(ShardId(0), 1) }
     }
 

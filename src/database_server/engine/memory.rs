@@ -19,6 +19,11 @@ pub(in super::super) struct State {
     records: BTreeMap<(Table, Vec<u8>), Bytes>,
     /// Whether writes, syncs and recoveries fail.
     pub disk_full: bool,
+    /// Whether what a failed write wanted is there after a recovery, as after a sync that failed.
+    #[cfg(test)]
+    pub brings_back: bool,
+    #[cfg(test)]
+    lost: Vec<Change>,
     /// Whether reads fail.
     pub unreadable: bool,
     /// Number of keys in each write, and whether it was synced.
@@ -61,6 +66,24 @@ impl State {
     fn fails(fails: bool, what: &str) -> Result<(), StorageError> {
         if fails { Err(StorageError::Failed(what.to_owned())) } else { Ok(()) }
     }
+
+    #[cfg(test)]
+    fn bring_back(&mut self) {
+        if !self.disk_full {
+            let lost = std::mem::take(&mut self.lost);
+            self.apply(&lost);
+        }
+    }
+
+    fn apply(&mut self, changes: &[Change]) {
+        for change in changes {
+            let key = (change.table, change.key.clone());
+            match &change.value {
+                Some(value) => self.records.insert(key, value.clone()),
+                None => self.records.remove(&key),
+            };
+        }
+    }
 }
 
 impl Storage for MemoryStorage {
@@ -97,15 +120,13 @@ impl Storage for MemoryStorage {
 
     fn write(&mut self, changes: &[Change], sync: bool) -> Result<(), StorageError> {
         let mut state = self.state();
+        #[cfg(test)]
+        if state.disk_full && state.brings_back {
+            state.lost.extend_from_slice(changes);
+        }
         State::fails(state.disk_full, "disk full")?;
         state.writes.push((changes.len(), sync));
-        for change in changes {
-            let key = (change.table, change.key.clone());
-            match &change.value {
-                Some(value) => state.records.insert(key, value.clone()),
-                None => state.records.remove(&key),
-            };
-        }
+        state.apply(changes);
         Ok(())
     }
 
@@ -126,6 +147,8 @@ impl Storage for MemoryStorage {
     }
 
     fn recover(&mut self) -> Result<(), StorageError> {
+        #[cfg(test)]
+        self.state().bring_back();
         let state = self.state();
         State::fails(state.disk_full, "disk full")?;
         if let Some(on_recovery) = &state.on_recovery {

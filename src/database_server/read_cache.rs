@@ -1,0 +1,196 @@
+//! What was read or set lately, on the executor that owns the object: answered without the engine's thread.
+//!
+//! Decides which reads need not ask the engine. Every operation on an object passes here twice, when it is submitted and
+//! when it is done, both in the engine's order (`protocol-ss-dbss-db.md` §4.4: serial for each object). What is kept is the
+//! object as of the last operation that is done, so nobody hears of what is less durable than configured (guarantee G7);
+//! and it answers only while no write of the object is under way, so nobody misses what was written before.
+
+use super::operation::{DatabaseCompletion, FieldIds, FieldValues, Operation, Outcome};
+use super::request::is_read;
+use crate::wire::Doid;
+use bytes::Bytes;
+use donet_dc::{Contract, FieldKind};
+use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
+
+/// What an object weighs besides its values: its places in two tables, and its share of their empty ones.
+const OBJECT_BYTES: usize = 160;
+/// What a value weighs besides its bytes.
+const VALUE_BYTES: usize = 72;
+
+#[derive(Debug, Default)]
+struct Cached {
+    /// The class, where every stored value is known: what is not among them is not stored.
+    whole: Option<u16>,
+    values: FieldValues,
+}
+
+impl Cached {
+    fn weight(&self) -> usize {
+        OBJECT_BYTES + self.values.len() * VALUE_BYTES + self.values.payload_bytes()
+    }
+
+    /// What the engine would answer, if that is known.
+    fn answer(&self, operation: &Operation) -> Option<Outcome> {
+        match operation {
+            Operation::GetAll { .. } => self.whole.map(|class| Outcome::Object { class, values: self.values.clone() }),
+            Operation::GetFields { fields, .. } => {
+                let found = fields.iter().map(|field| Some((field, self.values.get(field)?.clone())));
+                found.collect::<Option<FieldValues>>().map(Outcome::Values)
+            }
+            _ => None,
+        }
+    }
+
+    fn set(&mut self, values: &FieldValues, contract: &Contract) {
+        // A molecular field is no value of its own: it would stay as it is when its parts change.
+        let is_whole = |field| contract.field(field).is_none_or(|field| field.kind() != FieldKind::Molecular);
+        for (field, value) in values.iter().filter(|(field, _)| is_whole(*field)) {
+            // In memory of its own: it may share a whole frame.
+            self.values.insert(field, Bytes::copy_from_slice(value));
+        }
+    }
+
+    fn remove(&mut self, fields: &FieldIds) {
+        let removed = |field| fields.iter().any(|removed| removed == field);
+        let kept =
+            self.values.iter().filter(|(field, _)| !removed(*field)).map(|(field, value)| (field, value.clone()));
+        self.values = kept.collect();
+    }
+}
+
+/// Objects that weigh at most half of what may be kept, young and old: what is used moves to the young, and when there is no
+/// room for more of these, the old are forgotten and the young become old.
+#[derive(Debug, Default)]
+pub(super) struct ReadCache {
+    bytes_max: usize,
+    young: HashMap<Doid, Cached>,
+    young_bytes: usize,
+    old: HashMap<Doid, Cached>,
+    old_bytes: usize,
+    /// Writes that were submitted and are not done.
+    writes: HashMap<Doid, u32>,
+    /// A write has failed, and none has succeeded since: the storage may bring back what was answered with failure.
+    in_doubt: bool,
+}
+
+impl ReadCache {
+    /// Keeps at most so many bytes; none at all with 0.
+    pub(super) fn new(bytes_max: usize) -> Self {
+        Self { bytes_max, ..Self::default() }
+    }
+
+    pub(super) fn set_bytes_max(&mut self, bytes_max: usize) {
+        self.bytes_max = bytes_max;
+        self.age();
+    }
+
+    /// Bytes that are kept, as an estimate.
+    pub(super) fn bytes(&self) -> usize {
+        self.young_bytes + self.old_bytes
+    }
+
+    /// What an operation is answered with, if that is known; otherwise it is submitted to the engine now.
+    pub(super) fn answer_or_submit(&mut self, operation: &Operation) -> Option<Outcome> {
+        let doid = operation.doid();
+        if operation.is_write() {
+            // A new object has no number yet, and nothing is known of it.
+            if !matches!(operation, Operation::Create { .. }) {
+                *self.writes.entry(doid).or_default() += 1;
+            }
+            return None;
+        }
+        if !self.writes.is_empty() && self.writes.contains_key(&doid) {
+            return None;
+        }
+        if !self.young.contains_key(&doid) {
+            let found = self.old.remove(&doid)?;
+            self.old_bytes -= found.weight();
+            self.insert(doid, found);
+        }
+        self.young.get(&doid)?.answer(operation)
+    }
+
+    /// The engine has done an operation that was submitted.
+    pub(super) fn done(&mut self, completion: &DatabaseCompletion, contract: &Contract) {
+        let DatabaseCompletion { doid, message_type, ref outcome, .. } = *completion;
+        let is_write = !is_read(message_type);
+        if is_write && let Entry::Occupied(mut writes) = self.writes.entry(doid) {
+            *writes.get_mut() -= 1;
+            if *writes.get() == 0 {
+                writes.remove();
+            }
+        }
+        match outcome {
+            Outcome::Failed if is_write => {
+                self.in_doubt = true;
+                self.forget_all();
+            }
+            Outcome::Created(_) => self.in_doubt = false,
+            Outcome::Applied { removed, set } => {
+                self.in_doubt = false;
+                self.change(doid, |cached| {
+                    cached.remove(removed);
+                    cached.set(set, contract);
+                });
+            }
+            Outcome::Deleted => {
+                self.in_doubt = false;
+                self.take(doid);
+            }
+            Outcome::Object { class, values } => self.change(doid, |cached| {
+                *cached = Cached { whole: Some(*class), values: FieldValues::default() };
+                cached.set(values, contract);
+            }),
+            Outcome::Values(values) => self.change(doid, |cached| cached.set(values, contract)),
+            Outcome::Mismatch(_) | Outcome::Refused(_) | Outcome::Failed => {}
+        }
+    }
+
+    fn take(&mut self, doid: Doid) -> Option<Cached> {
+        if let Some(young) = self.young.remove(&doid) {
+            self.young_bytes -= young.weight();
+            return Some(young);
+        }
+        let old = self.old.remove(&doid)?;
+        self.old_bytes -= old.weight();
+        Some(old)
+    }
+
+    fn change(&mut self, doid: Doid, change: impl FnOnce(&mut Cached)) {
+        if self.bytes_max == 0 || self.in_doubt {
+            return;
+        }
+        let mut cached = self.take(doid).unwrap_or_default();
+        change(&mut cached);
+        if cached.whole.is_some() || !cached.values.is_empty() {
+            self.insert(doid, cached);
+        }
+    }
+
+    fn insert(&mut self, doid: Doid, cached: Cached) {
+        let weight = cached.weight();
+        if weight > self.bytes_max / 2 {
+            return;
+        }
+        self.young_bytes += weight;
+        self.young.insert(doid, cached);
+        self.age();
+        debug_assert!(self.bytes() <= self.bytes_max);
+    }
+
+    fn age(&mut self) {
+        if self.young_bytes > self.bytes_max / 2 {
+            self.old = std::mem::take(&mut self.young);
+            self.old_bytes = std::mem::take(&mut self.young_bytes);
+        }
+        if self.bytes() > self.bytes_max {
+            self.forget_all();
+        }
+    }
+
+    fn forget_all(&mut self) {
+        (self.young, self.old) = Default::default();
+        (self.young_bytes, self.old_bytes) = (0, 0);
+    }
+}
