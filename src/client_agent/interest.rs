@@ -150,6 +150,7 @@ impl Session {
             return self.on_review_entry(context, entry, shared, out);
         }
         self.set_aside(entry.doid, out);
+        self.leave_where_missed(entry, out);
         let Some(operation) = self.interests.operations.get_mut(&context) else {
             // Late: the operation has finished by its timeout. The zone is open all the same (A12).
             if self.has_allocated(context) && self.interests.covers(entry.location) {

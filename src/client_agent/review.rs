@@ -196,7 +196,8 @@ impl Session {
         Ok(())
     }
 
-    /// An object has entered: what comes before the first answer is doubted, as while an interest is being opened.
+    /// An object has entered, or has moved there: what comes before the first answer is doubted, as while an interest is
+    /// being opened.
     pub(super) fn doubt_entry(&mut self, doid: Doid, location: Location) {
         let asks = |review: &Review| {
             !review.is_answered
@@ -227,6 +228,20 @@ impl Session {
         Ok(())
     }
 
+    /// A snapshot says where its object is, behind everything that the object has said before. If the session has it
+    /// somewhere else, in an open zone of which it may not hear all that is said, it has missed the leaving: the object comes
+    /// anew.
+    pub(super) fn leave_where_missed(&mut self, entry: &Entry, out: &mut Outbox) {
+        let Some(known) = self.objects.get(entry.doid) else { return };
+        let may_miss = |place: Location| self.interests.covers(place) && !self.interests.hears(place);
+        let has_missed = |place: Location| place != entry.location && may_miss(place);
+        // The client has moved its own by itself.
+        let is_own = known.owned.is_some() || self.objects.is_session_object(entry.doid);
+        if !is_own && known.visible.is_some_and(|view| has_missed(view.location)) {
+            self.leave(entry.doid, out);
+        }
+    }
+
     /// Much may come at once, and is the client's own asking: it does not count against its write budget.
     fn allow(&self, bytes: usize, out: &mut Outbox) {
         out.push(Action::Allow { connection: self.connection, bytes });
@@ -235,8 +250,12 @@ impl Session {
     /// Takes an object out of the view, if it is doubted: it is where it was seen no more, or comes again as it is now.
     pub(super) fn set_aside(&mut self, doid: Doid, out: &mut Outbox) {
         if self.interests.doubted.remove(&doid).is_some() && self.objects.is_visible(doid) {
-            self.leave_view(doid, out);
-            self.write_message(Encoder::client(t::CLIENT_OBJECT_LEAVING).doid(doid), out);
+            self.leave(doid, out);
         }
+    }
+
+    fn leave(&mut self, doid: Doid, out: &mut Outbox) {
+        self.leave_view(doid, out);
+        self.write_message(Encoder::client(t::CLIENT_OBJECT_LEAVING).doid(doid), out);
     }
 }

@@ -195,6 +195,9 @@ impl Session {
         let is_covered = in_sight || (is_session_object && self.interests.covers(to));
         if !is_visible || is_covered || (is_session_object && is_owned) {
             self.write(frame.clone(), out);
+            if is_visible && !is_owned && !is_session_object {
+                self.doubt_entry(doid, to);
+            }
         } else if is_session_object {
             let text = format!("session object {doid} has left the open zones");
             return Err(End::eject(Reason::SessionObjectDeleted, text));

@@ -612,6 +612,47 @@ fn acts(play: Play) -> impl Strategy<Value = Vec<Act>> {
     prop::collection::vec(act(play), 0..100)
 }
 
+/// Found by a random play: the move was said to an earlier subscription to the zone, which had ended meanwhile.
+#[test]
+fn g5_a_late_snapshot_from_elsewhere_is_believed() {
+    let put = |place| Act::Put { doid: 3002, place };
+    let open = |id, parent| Act::Open { id, parent, zones: vec![2] };
+    let acts = [
+        open(3, 2000),
+        open(3, 2001),
+        open(1, 2000),
+        Act::Ascend,
+        Act::Learn { executor: 0 },
+        put((2000, 2)),
+        Act::TimeOut,
+        put((2001, 2)),
+    ];
+    play(Play { with_time_outs: true, ..BELOW }, acts.to_vec());
+}
+
+/// Found by a random play: what was said to a subscription of the link that was lost came behind the new one, and the move
+/// led to where an update had been missed.
+#[test]
+fn g5_a_move_that_comes_before_the_answer_is_doubted() {
+    let put = |place| Act::Put { doid: 3001, place };
+    let open = |id, parent, zone| Act::Open { id, parent, zones: vec![zone] };
+    let acts = [
+        open(2, 2000, 1),
+        open(2, 2001, 2),
+        Act::Ascend,
+        Act::Learn { executor: 1 },
+        Act::TimeOut,
+        put((2000, 1)),
+        open(3, 2000, 1),
+        put((2001, 2)),
+        Act::Update { doid: 3001 },
+        Act::Break,
+        Act::Mend,
+        Act::TimeOut,
+    ];
+    play(Play { with_breaks: true, with_time_outs: true, ..BELOW }, acts.to_vec());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
 
