@@ -111,6 +111,11 @@ pub enum Action {
         connection: ConnectionId,
         frame: Bytes,
     },
+    /// Send the same finished frame to each of some connections of this executor.
+    WriteToAll {
+        connections: Vec<ConnectionId>,
+        frame: Bytes,
+    },
     /// Send a finished frame to a connection of this executor that has layers around its bytes.
     WriteWrapped {
         connection: ConnectionId,

@@ -192,6 +192,8 @@ pub(crate) enum Effect {
         connection: ConnectionId,
         bytes: Bytes,
     },
+    /// The same bytes to each.
+    WriteToAll(Box<(Vec<ConnectionId>, Bytes)>),
     /// So many bytes may wait beside the write budget.
     Allow {
         connection: ConnectionId,
@@ -317,6 +319,15 @@ impl<S: Shard + ?Sized> Turn<S> {
     /// Sends bytes; those of one connection and turn leave together, in order.
     pub fn write(&mut self, connection: ConnectionId, bytes: Bytes) {
         self.effects.push(Effect::Write { connection, bytes });
+    }
+
+    /// Sends the same bytes to each of some connections.
+    pub fn write_to_all(&mut self, connections: Vec<ConnectionId>, bytes: Bytes) {
+        match connections[..] {
+            [] => {}
+            [connection] => self.write(connection, bytes),
+            _ => self.effects.push(Effect::WriteToAll(Box::new((connections, bytes)))),
+        }
     }
 
     /// Lets so many bytes of a connection wait beside its write budget, until as many have left.

@@ -413,6 +413,10 @@ impl<S: Shard> World<S> {
                     self.dial(executor, connection, address, options);
                 }
                 Effect::Write { connection, bytes } => self.write(executor, connection, &bytes),
+                Effect::WriteToAll(to_all) => {
+                    let (connections, bytes) = *to_all;
+                    connections.into_iter().for_each(|connection| self.write(executor, connection, &bytes));
+                }
                 Effect::Allow { connection, bytes } => {
                     if let Some(&peer) = self.served.get(&(executor, connection)) {
                         self.peers[peer].allowed_bytes += bytes;

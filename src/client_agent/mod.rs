@@ -54,6 +54,7 @@ use settings::{Shared, micros};
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
+use visibility::ObjectEvent;
 
 /// Between the partitions of one daemon.
 #[derive(Debug)]
@@ -372,8 +373,27 @@ impl ClientAgents {
                 return;
             }
         };
+        let ClusterMessage::Object(ObjectEvent::Update { doid, frame }) = &message else {
+            return self.run_all(sessions, sender, &message, out);
+        };
+        // An update is nearly all that sessions hear: it is one action for those who just pass it on to their clients.
+        let mut connections = Vec::with_capacity(sessions.len());
         for &channel in sessions {
-            self.run(channel, out, |session, shared, out| session.on_cluster_message(sender, &message, shared, out));
+            match self.sessions.get(&channel) {
+                Some(session) if session.passes_on(sender, *doid) => connections.push(session.connection),
+                _ => self.run_all(&[channel], sender, &message, out),
+            }
+        }
+        out.metrics.client_frames_sent += connections.len() as u64;
+        out.metrics.client_bytes_sent += (connections.len() * frame.len()) as u64;
+        if !connections.is_empty() {
+            out.push(Action::WriteToAll { connections, frame: frame.clone() });
+        }
+    }
+
+    fn run_all(&mut self, sessions: &[Channel], sender: Channel, message: &ClusterMessage<'_>, out: &mut Outbox) {
+        for &channel in sessions {
+            self.run(channel, out, |session, shared, out| session.on_cluster_message(sender, message, shared, out));
         }
     }
 

@@ -114,6 +114,12 @@ impl Session {
         }
     }
 
+    /// Whether all that an update of this object asks for is that the client is told: the view of it is open, and nothing
+    /// lies around the connection's bytes. What is so nearly always is found out without a change to the session.
+    pub(super) fn passes_on(&self, sender: Channel, doid: Doid) -> bool {
+        sender != self.client_id && !self.origin.is_wrapped && self.objects.is_visible(doid)
+    }
+
     fn on_update(&mut self, doid: Doid, event: &ObjectEvent, frame: &Bytes, shared: &Shared, out: &mut Outbox) {
         let known = self.objects.get(doid);
         let is_visible = known.is_some_and(|known| known.visible.is_some());

@@ -62,6 +62,7 @@ impl Daemon {
             Action::Reach { channel, present } => self.reach(channel, present, turn),
             Action::FirePostRemoves { participant } => self.fire_post_removes(participant, turn),
             Action::Write { connection, frame } => turn.write(connection, frame),
+            Action::WriteToAll { connections, frame } => turn.write_to_all(connections, frame),
             Action::WriteWrapped { connection, frame } => self.transports.write(connection, &frame, turn),
             Action::Allow { connection, bytes } => {
                 turn.allow(connection, self.transports.wire_bytes(connection, bytes));

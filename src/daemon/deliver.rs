@@ -5,6 +5,7 @@ use crate::message_director::Receivers;
 use crate::outbox::Participant;
 use crate::wire::Datagram;
 use donet_shards::Turn;
+use smallvec::SmallVec;
 
 impl Daemon {
     /// Delivers once to each participant here that a recipient matches, connections first (O-12: what an observer is
@@ -15,16 +16,18 @@ impl Daemon {
         let mut receivers: Receivers = std::mem::take(&mut self.receivers);
         self.router.receivers(datagram.recipients(), from, &mut receivers);
         self.sessions.clear();
+        let mut links = SmallVec::new();
         for receiver in receivers.iter() {
             self.outbox.metrics.datagrams_delivered += 1;
             match receiver {
-                Participant::Link { connection, .. } => self.write_link(connection, datagram.frame(), source, turn),
+                Participant::Link { connection, .. } => links.push(connection),
                 Participant::Session(session) => self.sessions.push(session),
                 // Objects and control roles are found by placement, never by subscription.
                 _ => {}
             }
         }
         self.receivers = receivers;
+        self.write_links(links, datagram.frame(), source, turn);
         if !self.sessions.is_empty() {
             self.outbox.metrics.client_agent_messages += self.sessions.len() as u64;
             let sessions = std::mem::take(&mut self.sessions);

@@ -15,9 +15,13 @@ use crate::wire::{Datagram, message_type as t, message_type_of, next_frame};
 use bytes::Bytes;
 use donet_shards::{Close, CloseCause, ConnectionId, ConnectionOptions, Socket, Turn};
 use hashbrown::HashMap;
+use smallvec::SmallVec;
 use std::net::{IpAddr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+
+/// Links that receive the same; most messages have one.
+pub(super) type LinkList = SmallVec<[ConnectionId; 2]>;
 
 /// The links of one executor; on the acceptor also what each executor has to do for its own.
 #[derive(Debug)]
@@ -169,22 +173,33 @@ impl Daemon {
         self.outbox.metrics.links_open += 1;
     }
 
-    /// Writes frames that `source` has caused to a link; not to one that is ending.
-    pub(super) fn write_link(
+    /// Writes frames that `source` has caused to links; not to one that is ending.
+    pub(super) fn write_links(
         &mut self,
-        connection: ConnectionId,
+        mut links: LinkList,
         frames: &Bytes,
         source: Option<Source>,
         turn: &mut Turn<Self>,
     ) {
-        match self.owners.get(&connection) {
-            Some(Owner::Link) => turn.write(connection, frames.clone()),
-            Some(Owner::TlsLink) => self.write_tls(connection, frames, turn),
-            _ => return,
+        links.retain(|&mut connection| {
+            let owner = self.owners.get(&connection);
+            if !matches!(owner, Some(Owner::Link | Owner::TlsLink)) {
+                return false;
+            }
+            let is_plain = owner == Some(&Owner::Link);
+            if !is_plain {
+                self.write_tls(connection, frames, turn);
+            }
+            self.outbox.metrics.link_bytes_sent += frames.len() as u64;
+            self.link_traffic.count(frames.len());
+            self.blame(connection, source, turn);
+            is_plain
+        });
+        match links[..] {
+            [] => {}
+            [only] => turn.write(only, frames.clone()),
+            _ => turn.write_to_all(links.into_vec(), frames.clone()),
         }
-        self.outbox.metrics.link_bytes_sent += frames.len() as u64;
-        self.link_traffic.count(frames.len());
-        self.blame(connection, source, turn);
     }
 
     fn participant(connection: ConnectionId, turn: &Turn<Self>) -> Participant {
@@ -218,6 +233,7 @@ impl Daemon {
         let mut used = 0;
         // Until something goes into the FIFO, behind which the rest belongs.
         let mut at_once = true;
+        let mut looked_at = 0_usize;
         while let Some((body, length)) = next_frame(&bytes[used..]) {
             // What follows a message that made a session subscribe may be addressed to that channel, or make somebody
             // answer there (SET_CLIENT_ID, then SET_OWNER): it waits as what follows a subscription of the link's own.
@@ -226,6 +242,10 @@ impl Daemon {
                 return used;
             }
             let is_waiting = self.router.subscriptions.is_waiting(participant);
+            if at_once && looked_at == 0 {
+                looked_at = self.look_ahead(&bytes[used..], turn);
+            }
+            looked_at = looked_at.saturating_sub(1);
             if !is_waiting && at_once && self.handle_at_once(participant, body, turn) {
                 used += length;
                 continue;

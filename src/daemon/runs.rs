@@ -4,7 +4,7 @@
 //! So only what concerns subscribers alone becomes one: a message that an object, a role or a session handles may change
 //! who receives the next.
 
-use super::links::makes_sessions_subscribe;
+use super::links::{LinkList, makes_sessions_subscribe};
 use super::upstream::{UPSTREAM, UPSTREAM_HOME};
 use super::{Daemon, Message};
 use crate::outbox::Participant;
@@ -42,12 +42,15 @@ impl Daemon {
         if only_links {
             let (source, datagrams) = (self.source, run.datagrams() as u64);
             self.forward_frames_upstream(from, run.frames(), datagrams, source, turn);
-            for receiver in receivers.iter() {
-                self.outbox.metrics.datagrams_delivered += datagrams;
-                if let Participant::Link { connection, .. } = receiver {
-                    self.write_link(connection, run.frames(), source, turn);
-                }
-            }
+            let links: LinkList = receivers
+                .iter()
+                .filter_map(|receiver| match receiver {
+                    Participant::Link { connection, .. } => Some(connection),
+                    _ => None,
+                })
+                .collect();
+            self.outbox.metrics.datagrams_delivered += datagrams * links.len() as u64;
+            self.write_links(links, run.frames(), source, turn);
         }
         self.receivers = receivers;
         if !only_links {

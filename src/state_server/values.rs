@@ -71,6 +71,11 @@ impl Values {
         Width::of_buffer(self.buffer.len())
     }
 
+    /// Something of the buffer's beginning.
+    pub fn touch(&self) -> u8 {
+        self.buffer.first().copied().unwrap_or_default()
+    }
+
     /// The start of a slot's value, and whether it has one.
     fn entry(&self, slot: usize) -> (usize, bool) {
         let width = self.width();

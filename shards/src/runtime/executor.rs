@@ -4,7 +4,7 @@ use super::doorbell::Doorbell;
 use super::injector::Injector;
 use super::ring::{Readiness, Ring};
 use super::sockets::{Connection, Watched, accept};
-use crate::app::{ConnectionId, Input, ListenerId, MAX_SHARDS, Shard, ShardId};
+use crate::app::{ConnectionId, Effect, Input, ListenerId, MAX_SHARDS, Shard, ShardId};
 use crate::counters::SLOW_TURN_US;
 use crate::engine::Engine;
 use crate::mesh::{Port, RING_BATCHES, ports};
@@ -241,7 +241,8 @@ fn run<S: Shard>(
             waiting_acceptors: RefCell::default(),
             gathering: RefCell::default(),
             packets: parts.packets,
-            scratch: RefCell::default(),
+            effects: RefCell::default(),
+            dirty: RefCell::default(),
             stopping: Cell::new(false),
             failure: RefCell::new(None),
             writers: Cell::new(0),
@@ -273,8 +274,9 @@ pub(super) struct Core<S: Shard> {
     /// Connections whose bytes wait for more to be sent with them.
     pub(super) gathering: RefCell<Vec<Rc<Connection>>>,
     pub(super) packets: PacketSockets,
-    /// Where small buffers are gathered to be sent together.
-    pub(super) scratch: RefCell<Vec<u8>>,
+    /// Effects, and the connections that they are to be sent on, while they are carried out; kept for their memory.
+    pub(super) effects: RefCell<Vec<Effect>>,
+    pub(super) dirty: RefCell<Vec<Rc<Connection>>>,
     pub(super) stopping: Cell<bool>,
     /// Why this executor ends badly.
     pub(super) failure: RefCell<Option<String>>,

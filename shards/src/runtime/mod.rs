@@ -8,6 +8,7 @@ mod injector;
 mod ring;
 mod sleeper;
 mod sockets;
+mod unsent;
 
 pub use executor::{ExecutorError, Executors, Placed, Placement, start};
 pub use injector::Injector;

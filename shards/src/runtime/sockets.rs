@@ -5,29 +5,20 @@
 
 use super::executor::Core;
 use super::ring::{Interest, Readiness, Watch};
+use super::unsent::Unsent;
 use crate::app::{
     Close, CloseCause, ConnectionId, ConnectionOptions, Dial, Effect, Input, ListenerId, Shard, Socket, SocketKind,
 };
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use socket2::{SockRef, TcpKeepalive};
 use std::cell::{Cell, OnceCell, RefCell};
-use std::collections::VecDeque;
-use std::io::{ErrorKind, IoSlice, Read, Write};
+use std::io::{ErrorKind, Read};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-/// Buffers that one send gathers: a turn's worth of frames, well below the kernel's limit of 1,024.
-const GATHER_MAX: usize = 256;
-/// Buffers of at most so many bytes on average are copied together to be sent: the system call costs less for it than
-/// for a list of as many pieces. Measured in docs/PERFORMANCE.md.
-const SMALL_BYTES: usize = 512;
-/// So many pieces of unsent bytes have room on a connection that sends few at a time.
-const KEPT_PIECES: usize = 4;
-/// Fewer than this are sent as a list.
-const COPIED_MIN: usize = 4;
-/// The most that is copied for one send.
-const SCRATCH_BYTES: usize = 64 * 1024;
+/// So many bytes are sent at once, even where more is waited for.
+const SEND_NOW_BYTES: usize = 64 * 1024;
 /// Idle time before keep-alive probes (`protocol-md-ca-el.md` §1.1).
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
 /// Connections accepted in one go before other tasks run.
@@ -59,7 +50,7 @@ pub(super) struct Connection {
     /// Its place among [`Core::readable`] is taken.
     is_queued: Cell<bool>,
     options: ConnectionOptions,
-    unsent: RefCell<VecDeque<Bytes>>,
+    unsent: RefCell<Unsent>,
     unsent_bytes: Cell<usize>,
     /// Bytes among the unsent that do not count against the budget.
     allowed_bytes: Cell<usize>,
@@ -99,69 +90,37 @@ impl Connection {
         }
     }
 
+    /// Takes bytes to be sent. Returns how many waited before.
+    fn push(&self, bytes: &Bytes) -> usize {
+        self.unsent.borrow_mut().push(bytes);
+        self.unsent_bytes.replace(self.unsent_bytes.get() + bytes.len())
+    }
+
     /// Sends what it can. `Ok(true)` when nothing is left.
-    fn flush(&self, scratch: &mut Vec<u8>, sends: &mut u64, bytes_sent: &mut u64) -> std::io::Result<bool> {
-        let Some(stream) = self.stream.get() else { return Ok(false) };
+    fn flush(&self, sends: &mut u64, bytes_sent: &mut u64) -> std::io::Result<bool> {
+        let Some(mut stream) = self.stream.get() else { return Ok(false) };
         let mut unsent = self.unsent.borrow_mut();
-        let pieces = unsent.len();
+        let load = unsent.load();
         while !unsent.is_empty() {
-            let are_small = unsent.len() >= COPIED_MIN && self.unsent_bytes.get() / unsent.len() <= SMALL_BYTES;
-            let written = if let ([only], []) = unsent.as_slices() {
-                // What sparse traffic sends: the plain call costs less than a list of one.
-                (&mut &*stream).write(only)
-            } else if are_small && gather(&unsent, scratch) {
-                (&mut &*stream).write(scratch)
-            } else {
-                let slices: smallvec::SmallVec<[IoSlice<'_>; 32]> =
-                    unsent.iter().take(GATHER_MAX).map(|bytes| IoSlice::new(bytes)).collect();
-                (&mut &*stream).write_vectored(&slices)
-            };
-            match written {
+            match unsent.write(&mut stream) {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
-                Ok(mut sent) => {
+                Ok(sent) => {
                     *sends += 1;
                     *bytes_sent += sent as u64;
                     self.unsent_bytes.set(self.unsent_bytes.get() - sent);
                     self.allowed_bytes.set(self.allowed_bytes.get().saturating_sub(sent));
-                    while let Some(front) = unsent.front_mut() {
-                        if sent < front.len() {
-                            front.advance(sent);
-                            break;
-                        }
-                        sent -= front.len();
-                        unsent.pop_front();
-                    }
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
         }
-        // A client that was told of everybody in a zone and hears one at a time from then on must not keep the memory of
-        // the first; one that is always told much at once must not ask for it anew each time.
-        if unsent.capacity() > KEPT_PIECES && pieces <= unsent.capacity() / 4 {
-            unsent.shrink_to(KEPT_PIECES);
-        }
+        unsent.give_back(load);
         if self.state.get() == State::Lingering {
             let _ = stream.shutdown(Shutdown::Write);
         }
         Ok(true)
     }
-}
-
-/// Copies buffers from the front, as many as one send of small ones takes. Whether those are enough for a copy to be
-/// cheaper than a list of them.
-fn gather(unsent: &VecDeque<Bytes>, scratch: &mut Vec<u8>) -> bool {
-    scratch.clear();
-    let mut copied = 0;
-    for bytes in unsent {
-        if scratch.len() + bytes.len() > SCRATCH_BYTES {
-            break;
-        }
-        scratch.extend_from_slice(bytes);
-        copied += 1;
-    }
-    copied >= COPIED_MIN
 }
 
 fn cause_of(error: &std::io::Error) -> CloseCause {
@@ -174,10 +133,12 @@ fn cause_of(error: &std::io::Error) -> CloseCause {
 impl<S: Shard> Core<S> {
     /// Carries out the effects of committed turns, then sends: one gathered send per connection.
     pub(super) fn carry_out(self: &Rc<Self>) {
-        let effects: Vec<Effect> = self.engine.borrow_mut().effects().collect();
-        let mut dirty: Vec<Rc<Connection>> = Vec::new();
+        // Kept from turn to turn: nothing is allocated on the hot path.
+        let mut effects = self.effects.take();
+        let mut dirty = self.dirty.take();
+        effects.extend(self.engine.borrow_mut().effects());
         let mut notify: Vec<Rc<Connection>> = Vec::new();
-        for effect in effects {
+        for effect in effects.drain(..) {
             match effect {
                 Effect::Attach { connection, socket } => self.attach(connection, *socket),
                 Effect::Dial { connection, dial: dialled } => {
@@ -186,19 +147,11 @@ impl<S: Shard> Core<S> {
                     self.connections.borrow_mut().insert(connection.id, connection.clone());
                     self.ring.spawn(dial(self.clone(), connection, address, how));
                 }
-                Effect::Write { connection, bytes } => {
-                    let Some(connection) = self.connections.borrow().get(&connection).cloned() else { continue };
-                    if connection.state.get() == State::Open && !bytes.is_empty() {
-                        let before = connection.unsent_bytes.get();
-                        let after = before + bytes.len();
-                        if before == 0 || (before < SCRATCH_BYTES && after >= SCRATCH_BYTES) {
-                            dirty.push(connection.clone());
-                        }
-                        connection.unsent_bytes.set(after);
-                        connection.unsent.borrow_mut().push_back(bytes);
-                        if connection.writer_runs.get() || connection.stream.get().is_none() {
-                            self.check_budget(&connection);
-                        }
+                Effect::Write { connection, bytes } => self.write(connection, &bytes, &mut dirty),
+                Effect::WriteToAll(to_all) => {
+                    let (connections, bytes) = *to_all;
+                    for connection in connections {
+                        self.write(connection, &bytes, &mut dirty);
                     }
                 }
                 Effect::Allow { connection, bytes } => {
@@ -230,15 +183,34 @@ impl<S: Shard> Core<S> {
                 }
             }
         }
-        for connection in dirty {
-            if connection.options.gather_us > 0 && connection.unsent_bytes.get() < SCRATCH_BYTES {
+        for connection in dirty.drain(..) {
+            if connection.options.gather_us > 0 && connection.unsent_bytes.get() < SEND_NOW_BYTES {
                 self.send_soon(connection);
             } else {
                 self.send(&connection);
             }
         }
+        (*self.effects.borrow_mut(), *self.dirty.borrow_mut()) = (effects, dirty);
         for connection in notify {
             self.notify_if_sent(&connection);
+        }
+    }
+
+    /// Takes bytes for a connection; what is to be sent now is among the `dirty` ones afterwards.
+    fn write(self: &Rc<Self>, id: ConnectionId, bytes: &Bytes, dirty: &mut Vec<Rc<Connection>>) {
+        let connections = self.connections.borrow();
+        let Some(connection) = connections.get(&id) else { return };
+        if connection.state.get() != State::Open || bytes.is_empty() {
+            return;
+        }
+        let before = connection.push(bytes);
+        if before == 0 || (before < SEND_NOW_BYTES && connection.unsent_bytes.get() >= SEND_NOW_BYTES) {
+            dirty.push(connection.clone());
+        }
+        if connection.writer_runs.get() || connection.stream.get().is_none() {
+            let connection = connection.clone();
+            drop(connections);
+            self.check_budget(&connection);
         }
     }
 
@@ -323,7 +295,7 @@ impl<S: Shard> Core<S> {
 
     fn flush(&self, connection: &Connection) -> std::io::Result<bool> {
         let (mut sends, mut bytes_sent) = (0, 0);
-        let result = connection.flush(&mut self.scratch.borrow_mut(), &mut sends, &mut bytes_sent);
+        let result = connection.flush(&mut sends, &mut bytes_sent);
         let mut engine = self.engine.borrow_mut();
         engine.counters().sends += sends;
         engine.counters().bytes_sent += bytes_sent;
@@ -672,30 +644,5 @@ mod tests {
             assert!(accepted.tcp_nodelay().unwrap() && accepted.keepalive().unwrap());
             assert_eq!(accepted.tcp_keepalive_time().unwrap(), KEEPALIVE_IDLE);
         }
-    }
-
-    #[test]
-    fn memory_of_a_burst_is_given_back_by_what_follows_in_ones_and_kept_by_another_burst() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let connection = Connection::new(ConnectionId(1), ConnectionOptions::default());
-        connection.stream.set(TcpStream::connect(listener.local_addr().unwrap()).unwrap()).unwrap();
-        let (mut peer, _) = listener.accept().unwrap();
-        let (mut sends, mut bytes_sent, mut told) = (0, 0, 0);
-        let mut send = |pieces: usize| {
-            for _ in 0..pieces {
-                connection.unsent.borrow_mut().push_back(Bytes::from_static(b"entry"));
-            }
-            connection.unsent_bytes.set(5 * pieces);
-            assert!(connection.flush(&mut Vec::new(), &mut sends, &mut bytes_sent).unwrap());
-            told += 5 * pieces;
-            connection.unsent.borrow().capacity()
-        };
-        assert!(send(40) >= 40 && send(40) >= 40);
-        assert_eq!(send(1), KEPT_PIECES);
-        assert_eq!(send(1), KEPT_PIECES);
-        let mut got = vec![0; told];
-        std::io::Read::read_exact(&mut peer, &mut got).unwrap();
-        assert!(got.chunks(5).all(|piece| piece == b"entry"));
-        assert_eq!(bytes_sent, told as u64);
     }
 }

@@ -95,15 +95,35 @@ fn a_message_to_many_sessions_reaches_each_with_the_same_bytes() {
     });
     assert_eq!(seen, clients.map(|client| entered(client, 3000, WORLD, 7, class)));
     let channels = clients.map(|client| client.channel);
+    let frames_before = fixture.out.metrics.client_frames_sent;
     let update = Encoder::internal(&channels, 3000, t::STATESERVER_OBJECT_SET_FIELD).doid(3000).u16(field).blob(b"hi");
     fixture.agents.on_datagram(&channels, &update.datagram().unwrap(), &mut fixture.out);
-    let frame = |action| match action {
-        Action::Write { frame, .. } => frame,
-        other => panic!("{other:?}"),
+    let actions: Vec<Action> = fixture.out.drain().collect();
+    let [Action::WriteToAll { connections, .. }] = &actions[..] else { panic!("one action: {actions:?}") };
+    assert_eq!(connections[..], clients.map(|client| client.connection));
+    assert_eq!(fixture.out.metrics.client_frames_sent, frames_before + 3);
+}
+
+#[test]
+fn an_update_to_many_sessions_is_passed_on_by_those_alone_that_see_the_object() {
+    let mut fixture = Fixture::new();
+    let (class, field) = (fixture.class("Avatar"), fixture.avatar_field("say"));
+    let clients = [fixture.established(), fixture.established(), fixture.established()];
+    let [sees, sends, sees_not] = clients;
+    fixture.deliver_from(3000, &[sees, sends], t::STATESERVER_OBJECT_ENTER_LOCATION_WITH_REQUIRED, |message| {
+        entry(message, 3000, WORLD, 7, class)
+    });
+    let say = |message: Encoder| message.doid(3000).u16(field).blob(b"hi");
+    let seen = fixture.deliver_from(sends.channel, &clients, t::STATESERVER_OBJECT_SET_FIELD, say);
+    let told = |client: Client| {
+        let body = say(Encoder::client(t::CLIENT_OBJECT_SET_FIELD)).finish().unwrap();
+        Seen::Client(client.connection, t::CLIENT_OBJECT_SET_FIELD, body[4..].to_vec())
     };
-    let frames: Vec<Bytes> = fixture.out.drain().map(frame).collect();
-    assert_eq!(frames.len(), 3);
-    assert!(frames.iter().all(|frame| frame.as_ptr() == frames[0].as_ptr()), "encoded once");
+    assert_eq!(seen, [told(sees)], "nobody hears himself, nor of what is not in view");
+    fixture.deliver(sees_not, t::CLIENTAGENT_DECLARE_OBJECT, |message| message.doid(3000).u16(class));
+    let mut seen = fixture.deliver_from(sends.channel, &clients, t::STATESERVER_OBJECT_SET_FIELD, say);
+    seen.sort_by_key(|seen| matches!(seen, Seen::Client(connection, ..) if *connection == sees_not.connection));
+    assert_eq!(seen, [told(sees), told(sees_not)], "what is declared is heard of without a view");
 }
 
 #[test]

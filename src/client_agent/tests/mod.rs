@@ -364,7 +364,17 @@ impl Fixture {
             Action::ToShard { message: RoleMessage::ClientAgent(ClientAgentMessage::Greeted { .. }), .. } => false,
             _ => true,
         });
-        actions.into_iter().map(seen).collect()
+        actions.into_iter().flat_map(to_each).map(seen).collect()
+    }
+}
+
+/// What is for many connections, for each.
+fn to_each(action: Action) -> Vec<Action> {
+    match action {
+        Action::WriteToAll { connections, frame } => {
+            connections.into_iter().map(|connection| Action::Write { connection, frame: frame.clone() }).collect()
+        }
+        other => vec![other],
     }
 }
 
