@@ -287,6 +287,17 @@ impl<S: Shard + ?Sized> Turn<S> {
         }
     }
 
+    /// The last message that this turn has sent to another executor: more may be added to it, as if it were sent now.
+    pub fn last_sent_mut(&mut self, to: ShardId) -> Option<&mut S::Message> {
+        self.remote[to.index()].last_mut()
+    }
+
+    /// The message at hand was so many more: each counts as a handler of this turn.
+    pub fn count_handlers(&mut self, more: usize) {
+        self.budget = self.budget.saturating_sub(more);
+        self.counters.handlers_at_once += more as u64;
+    }
+
     /// Whether a message to this executor may be handled at once instead of being sent: none waits that it would overtake,
     /// and the turn has room for another handler, as which it counts. Whoever has sent one in this handler must not: the
     /// later would come first.

@@ -228,7 +228,7 @@ impl Session {
         Ok(())
     }
 
-    /// A snapshot says where its object is, behind everything that the object has said before. If the session has it
+    /// An entry says where its object is, behind everything that the object has said before. If the session has it
     /// somewhere else, in an open zone of which it may not hear all that is said, it has missed the leaving: the object comes
     /// anew.
     pub(super) fn leave_where_missed(&mut self, entry: &Entry, out: &mut Outbox) {

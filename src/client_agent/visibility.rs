@@ -137,6 +137,7 @@ impl Session {
     /// An object enters a location, outside any count.
     pub(super) fn enter(&mut self, entry: &Entry, shared: &Shared, out: &mut Outbox) -> Result<(), End> {
         self.set_aside(entry.doid, out);
+        self.leave_where_missed(entry, out);
         if self.has_or_gets_no_view(entry.doid) {
             return Ok(());
         }

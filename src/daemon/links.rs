@@ -242,11 +242,11 @@ impl Daemon {
                 return used;
             }
             let is_waiting = self.router.subscriptions.is_waiting(participant);
-            if at_once && looked_at == 0 {
+            if looked_at == 0 {
                 looked_at = self.look_ahead(&bytes[used..], turn);
             }
-            looked_at = looked_at.saturating_sub(1);
-            if !is_waiting && at_once && self.handle_at_once(participant, body, turn) {
+            looked_at -= 1;
+            if !is_waiting && self.handle_at_once(participant, body, at_once, turn) {
                 used += length;
                 continue;
             }

@@ -38,6 +38,12 @@ pub enum Message {
         run: Run,
         source: Option<Source>,
     },
+    /// Frames of a link, each for one object of the receiver and nobody else.
+    ToObjects {
+        from: Participant,
+        frames: Vec<u8>,
+        source: Option<Source>,
+    },
     Subscriptions(SubscriptionNews),
     /// Everything that the participant had subscribed to is in effect everywhere.
     Effective {

@@ -355,6 +355,10 @@ impl Shard for Daemon {
                 self.source = source;
                 self.deliver_run(sender, &run, turn);
             }
+            Message::ToObjects { from: sender, frames, source } => {
+                self.source = source;
+                self.hand_to_objects(sender, &frames, turn);
+            }
             Message::Upstream(news) => self.on_upstream_news(from, news, turn),
             Message::UpstreamAgain => {
                 self.client_agents.on_upstream_again(&mut self.outbox);

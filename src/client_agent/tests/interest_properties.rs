@@ -630,6 +630,32 @@ fn g5_a_late_snapshot_from_elsewhere_is_believed() {
     play(Play { with_time_outs: true, ..BELOW }, acts.to_vec());
 }
 
+/// Found by a random play, too: the same with an entry in place of the snapshot.
+#[test]
+fn g5_an_entry_from_elsewhere_is_believed() {
+    let put = |place| Act::Put { doid: 3001, place };
+    let open = |id, zones| Act::Open { id, parent: 2001, zones };
+    let acts = [
+        open(3, vec![1, 3]),
+        Act::Ascend,
+        open(3, vec![1, 2]),
+        Act::Ascend,
+        Act::Learn { executor: 0 },
+        Act::Learn { executor: 0 },
+        open(1, vec![3]),
+        Act::Deliver { executor: 0, messages: 2 },
+        Act::Learn { executor: 1 },
+        Act::Learn { executor: 1 },
+        Act::TimeOut,
+        Act::Deliver { executor: 1, messages: 2 },
+        Act::Ascend,
+        put((2001, 3)),
+        Act::Answer { executor: 1 },
+        put((2001, 1)),
+    ];
+    play(Play { with_time_outs: true, ..BELOW }, acts.to_vec());
+}
+
 /// Found by a random play: what was said to a subscription of the link that was lost came behind the new one, and the move
 /// led to where an update had been missed.
 #[test]
