@@ -22,8 +22,6 @@ pub(super) struct ChannelEntry {
     pub shards: ShardSet,
     /// Whether the others know of the local subscribers.
     pub announced: bool,
-    /// The announcement that is not acknowledged by all yet.
-    pub pending: Option<u64>,
 }
 
 impl ChannelEntry {
@@ -90,14 +88,6 @@ impl ChannelTable {
         }
     }
 
-    /// The announcement of this channel that is not acknowledged by all yet.
-    pub fn pending(&self, channel: Channel) -> Option<u64> {
-        match self.kept.get(&channel)? {
-            Kept::Whole(place) => self.whole[*place as usize].pending,
-            Kept::One { .. } | Kept::Elsewhere(_) => None,
-        }
-    }
-
     /// Changes what is known of a channel; nothing is known of one that is not there. What has neither participants nor
     /// executors afterwards is forgotten.
     pub fn change<T>(&mut self, channel: Channel, change: impl FnOnce(&mut ChannelEntry) -> T) -> T {
@@ -139,11 +129,11 @@ fn one(shard: ShardId) -> ShardSet {
 
 /// Puts an entry away; `place` is where it was taken from, if it was kept whole.
 fn keep(entry: ChannelEntry, place: Option<u32>, whole: &mut Slab<ChannelEntry>) -> Option<Kept> {
-    let ChannelEntry { participants, shards, announced, pending } = &entry;
-    let small = match (&participants[..], shards.len(), pending) {
-        ([], 0, _) => Some(None),
-        (&[slot], 0, None) => Some(Some(Kept::One { slot, announced: *announced })),
-        ([], 1, None) if !announced => shards.iter().next().map(|shard| Some(Kept::Elsewhere(shard))),
+    let ChannelEntry { participants, shards, announced } = &entry;
+    let small = match (&participants[..], shards.len()) {
+        ([], 0) => Some(None),
+        (&[slot], 0) => Some(Some(Kept::One { slot, announced: *announced })),
+        ([], 1) if !announced => shards.iter().next().map(|shard| Some(Kept::Elsewhere(shard))),
         _ => None,
     };
     match (small, place) {
@@ -175,16 +165,13 @@ mod tests {
             for _ in 0..2000 {
                 let (channel, slot) = (random.below(4) as Channel, random.below(6) as Slot);
                 let (kind, shard) = (random.below(6), ShardId(random.below(3) as u16));
-                let number = random.number();
+                let announces = random.below(2) == 0;
                 let change = |entry: &mut ChannelEntry| match kind {
                     0 => drop(entry.add(slot)),
                     1 | 2 => drop(entry.remove(slot)),
                     3 => entry.shards.insert(shard),
                     4 => entry.shards.remove(shard),
-                    _ => {
-                        entry.announced = number.is_multiple_of(2) && !entry.participants().is_empty();
-                        entry.pending = (entry.announced && number.is_multiple_of(3)).then_some(number);
-                    }
+                    _ => entry.announced = announces && !entry.participants().is_empty(),
                 };
                 table.change(channel, change);
                 let entry = model.entry(channel).or_default();
@@ -195,13 +182,12 @@ mod tests {
                 for channel in 0..4 {
                     let known = model.get(&channel).cloned().unwrap_or_default();
                     assert_eq!(table.look(channel), (known.participants(), known.shards));
-                    assert_eq!(table.pending(channel), known.pending);
                     assert_eq!(table.change(channel, |entry| entry.clone()), known);
                 }
                 assert_eq!((table.len(), table.is_empty()), (model.len(), model.is_empty()));
                 let is_small = |entry: &&ChannelEntry| {
                     let size = entry.participants().len() + entry.shards.len();
-                    size == 1 && entry.pending.is_none() && (!entry.announced || entry.shards.is_empty())
+                    size == 1 && (!entry.announced || entry.shards.is_empty())
                 };
                 assert_eq!(table.whole.len(), model.len() - model.values().filter(is_small).count());
             }

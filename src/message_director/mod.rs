@@ -4,6 +4,7 @@
 //! payload, but for the doid by which a control message finds its executor, and it never changes a datagram.
 
 mod allow;
+mod announcements;
 mod channel_table;
 mod homes;
 mod interval_map;

@@ -2,6 +2,7 @@
 //!
 //! Decides who receives and when a subscription is in effect everywhere. It never sees a message.
 
+use super::announcements::Announcements;
 use super::channel_table::{ChannelEntry, ChannelTable, Slot};
 use super::homes::Homes;
 use super::interval_map::IntervalMap;
@@ -13,7 +14,6 @@ use crate::wire::Channel;
 use donet_shards::{ShardId, shard_of};
 use hashbrown::HashMap;
 use slab::Slab;
-use smallvec::SmallVec;
 use std::collections::{BTreeSet, VecDeque};
 use std::ops::RangeInclusive;
 
@@ -86,13 +86,6 @@ const EVERY_CHANNEL: RangeInclusive<Channel> = 0..=Channel::MAX;
 /// The list of a participant's channels may hold so many that it has left, beside as many as it is subscribed to.
 const LEFT_CHANNELS: usize = 16;
 
-#[derive(Debug)]
-struct Announcement {
-    span: Span,
-    missing: ShardSet,
-    waiting: SmallVec<[Participant; 2]>,
-}
-
 /// The subscriptions of one executor.
 #[derive(Debug)]
 pub struct Subscriptions {
@@ -106,8 +99,7 @@ pub struct Subscriptions {
     remote_ranges: IntervalMap<ShardId>,
     participants: Slab<ParticipantEntry>,
     slots: HashMap<Participant, Slot>,
-    announcements: HashMap<u64, Announcement>,
-    next_announcement: u64,
+    announcements: Announcements,
 }
 
 impl Subscriptions {
@@ -121,8 +113,7 @@ impl Subscriptions {
             remote_ranges: IntervalMap::default(),
             participants: Slab::new(),
             slots: HashMap::new(),
-            announcements: HashMap::new(),
-            next_announcement: 0,
+            announcements: Announcements::default(),
         }
     }
 
@@ -162,8 +153,13 @@ impl Subscriptions {
             return changes;
         }
         let slot = self.slot(participant);
-        let (is_new, is_first, is_announced) =
-            self.channels.change(channel, |entry| (entry.add(slot), entry.participants().len() == 1, entry.announced));
+        let is_told = !self.others.is_empty() && !homes.is_home(channel, self.shard);
+        let (is_new, is_first, is_announced) = self.channels.change(channel, |entry| {
+            let is_new = entry.add(slot);
+            let is_announced = entry.announced;
+            entry.announced |= is_new && is_told;
+            (is_new, entry.participants().len() == 1, is_announced)
+        });
         if is_new {
             let entry = &mut self.participants[slot as usize];
             entry.channels.push(channel);
@@ -175,9 +171,8 @@ impl Subscriptions {
         // What others are told of already may still wait for their acknowledgements; then so does whoever asks again.
         if is_announced {
             self.wait_for_channel(participant, channel);
-        } else if is_new && !self.others.is_empty() && !homes.is_home(channel, self.shard) {
-            let announcement = self.announce(Span::Channel(channel), participant, &mut changes);
-            self.channels.change(channel, |entry| (entry.announced, entry.pending) = (true, Some(announcement)));
+        } else if is_new && is_told {
+            self.announce(Span::Channel(channel), participant, &mut changes);
         }
         changes
     }
@@ -318,8 +313,7 @@ impl Subscriptions {
 
     /// Asks to be told when everything that anybody here has subscribed to so far is in effect everywhere.
     pub fn await_everything(&mut self, participant: Participant, token: u64) -> Changes {
-        let mut pending: Vec<u64> = self.announcements.keys().copied().collect();
-        pending.sort_unstable(); // Nothing may depend on the order of a hash table: simulated runs repeat.
+        let pending: Vec<u64> = self.announcements.numbers().collect();
         for announcement in pending {
             self.wait_for(participant, announcement);
         }
@@ -359,7 +353,7 @@ impl Subscriptions {
                 None
             }
             SubscriptionNews::Acknowledged { announcement } => {
-                let complete = self.announcements.get_mut(&announcement).is_some_and(|pending| {
+                let complete = self.announcements.get_mut(announcement).is_some_and(|pending| {
                     pending.missing.remove(from);
                     pending.missing.is_empty()
                 });
@@ -372,16 +366,10 @@ impl Subscriptions {
         (answer, changes)
     }
 
-    fn announce(&mut self, span: Span, participant: Participant, changes: &mut Changes) -> u64 {
-        self.next_announcement += 1;
-        let announcement = self.next_announcement;
-        let missing = self.acknowledges(span);
-        if !missing.is_empty() {
-            self.announcements.insert(announcement, Announcement { span, missing, waiting: SmallVec::new() });
-            self.wait_for(participant, announcement);
-        }
+    fn announce(&mut self, span: Span, participant: Participant, changes: &mut Changes) {
+        let announcement = self.announcements.begin(span, self.acknowledges(span));
+        self.wait_for(participant, announcement);
         changes.news.push(SubscriptionNews::Announced { span, announcement });
-        announcement
     }
 
     /// Who must have acknowledged an announcement before it counts: everybody else.
@@ -402,7 +390,7 @@ impl Subscriptions {
 
     fn wait_for(&mut self, participant: Participant, announcement: u64) {
         let slot = self.slot(participant);
-        if let Some(pending) = self.announcements.get_mut(&announcement)
+        if let Some(pending) = self.announcements.get_mut(announcement)
             && self.participants[slot as usize].pending.insert(announcement)
         {
             pending.waiting.push(participant);
@@ -410,19 +398,14 @@ impl Subscriptions {
     }
 
     fn wait_for_channel(&mut self, participant: Participant, channel: Channel) {
-        if let Some(pending) = self.channels.pending(channel) {
+        if let Some(pending) = self.announcements.of_channel(channel) {
             self.wait_for(participant, pending);
         }
     }
 
     /// An announcement that is acknowledged by all, or that has become pointless.
     fn complete(&mut self, announcement: u64, changes: &mut Changes) {
-        let Some(done) = self.announcements.remove(&announcement) else { return };
-        if let Span::Channel(channel) = done.span {
-            self.channels.change(channel, |entry| {
-                entry.pending.take_if(|pending| *pending == announcement);
-            });
-        }
+        let Some(done) = self.announcements.end(announcement) else { return };
         for participant in done.waiting {
             let Some(&slot) = self.slots.get(&participant) else { continue };
             let entry = &mut self.participants[slot as usize];
@@ -438,16 +421,15 @@ impl Subscriptions {
 
     /// Whether the participant was the last one of this executor; `None` if it was none of them.
     fn drop_channel(&mut self, slot: Slot, channel: Channel, changes: &mut Changes) -> Option<bool> {
-        let (was_there, is_last, withdrawn, pending) = self.channels.change(channel, |entry: &mut ChannelEntry| {
+        let (was_there, is_last, withdrawn) = self.channels.change(channel, |entry: &mut ChannelEntry| {
             let was_there = entry.remove(slot);
             let is_last = was_there && entry.participants().is_empty();
-            let withdrawn = is_last && std::mem::take(&mut entry.announced);
-            (was_there, is_last, withdrawn, if withdrawn { entry.pending.take() } else { None })
+            (was_there, is_last, is_last && std::mem::take(&mut entry.announced))
         });
         if withdrawn {
             changes.news.push(SubscriptionNews::Withdrawn { span: Span::Channel(channel) });
         }
-        if let Some(announcement) = pending {
+        if withdrawn && let Some(announcement) = self.announcements.of_channel(channel) {
             self.complete(announcement, changes);
         }
         was_there.then_some(is_last)
