@@ -454,7 +454,9 @@ fn check_told(seen: &Seen, is_open: bool, history: &[(u16, Value)], own: u32) ->
         }
     }
     match expected.next() {
-        _ if is_open && seen.may_miss => Err("its view was not renewed after a link above was lost".to_owned()),
+        _ if is_open && seen.may_miss => {
+            Err("its view was not renewed, as after a lost link or a forgiven gap".to_owned())
+        }
         Some(missed) if is_open => Err(format!("never told of {missed:?}")),
         _ => Ok(()),
     }

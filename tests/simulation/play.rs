@@ -245,7 +245,7 @@ impl Play {
             channel,
             stage: Phase::Greeting,
             unread: Vec::new(),
-            view: View::default(),
+            view: View { forgives: self.has_timeouts && self.tree.is_joined_below(node), ..View::default() },
             interests: BTreeMap::new(),
             next_context: 1_000_000,
             asked: BTreeSet::new(),

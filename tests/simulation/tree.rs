@@ -231,6 +231,11 @@ impl Tree {
         worked
     }
 
+    /// Whether there is a daemon above this one.
+    pub fn is_joined_below(&self, node: usize) -> bool {
+        self.nodes[node].roles.upstream.is_some()
+    }
+
     /// The link of a daemon upstream breaks.
     pub fn cut(&mut self, number: usize, world: &mut World<Daemon>) {
         if let Some(uplink) = self.nodes[number].uplink.take() {
