@@ -166,6 +166,10 @@ impl Play {
                 }
             }
         }
+        // Who has stopped reading may be dropped while there is no link to say so by.
+        let is_stuck = |client: &Client| matches!(client.stage, Phase::Stuck { .. });
+        let stuck = (0..).zip(&self.clients).filter(|(_, client)| is_stuck(client)).map(|(number, _)| number);
+        self.lost_farewells.extend(stuck);
         self.rest()?;
         self.bus.is_cut();
         self.lost_upstream = self.count_lost_upstream();

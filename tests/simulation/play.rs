@@ -58,6 +58,8 @@ pub struct Play {
     pub farewells: BTreeMap<u32, u32>,
     /// Clients whose post-remove is due although they live: a daemon between has lost its link upstream.
     pub early_farewells: BTreeSet<u32>,
+    /// Those that may be lost.
+    pub lost_farewells: BTreeSet<u32>,
     /// Datagrams that have not gone upstream for want of a link.
     pub lost_upstream: u64,
     /// What may wait for a client that does not read, and how many have had more.
@@ -136,6 +138,7 @@ impl Play {
             unknown: 0,
             farewells: BTreeMap::new(),
             early_farewells: BTreeSet::new(),
+            lost_farewells: BTreeSet::new(),
             lost_upstream: 0,
             write_budget,
             dropped: 0,
