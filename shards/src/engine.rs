@@ -549,4 +549,50 @@ mod tests {
         engine.turn(3, |_| ());
         assert_eq!(engine.shard().allowed, [1, 0, 1], "it has been handled meanwhile");
     }
+
+    /// Sends numbers to the other executor, adding to the message that goes there anyway if there is one.
+    #[derive(Default)]
+    struct Adder {
+        got: Vec<Vec<u32>>,
+    }
+
+    impl Shard for Adder {
+        type Message = Vec<u32>;
+        type External = u32;
+        type Timer = ();
+
+        fn on_start(&mut self, _: &mut Turn<Self>) {}
+
+        fn on_message(&mut self, _: ShardId, numbers: Vec<u32>, turn: &mut Turn<Self>) {
+            turn.count_handlers(numbers.len() - 1);
+            self.got.push(numbers);
+        }
+
+        fn on_received(&mut self, _: ConnectionId, bytes: &[u8], _: &mut Turn<Self>) -> usize {
+            bytes.len()
+        }
+
+        fn on_input(&mut self, input: Input<u32, ()>, turn: &mut Turn<Self>) {
+            let Input::External(number) = input else { return };
+            match turn.last_sent_mut(ShardId(1)) {
+                Some(numbers) => numbers.push(number),
+                None => turn.send(ShardId(1), vec![number]),
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_added_to_a_message_travels_with_it_and_each_counts_as_a_handler() {
+        let mut ports = ports(2, 4).into_iter();
+        let mut engine = |id| Engine::new(Adder::default(), ports.next().unwrap(), ShardId(id), 2);
+        let (mut sender, mut receiver) = (engine(0), engine(1));
+        for numbers in [&[1, 2, 3][..], &[4]] {
+            numbers.iter().for_each(|&number| sender.input(Input::External(number)));
+            sender.turn(1, |_| ());
+        }
+        receiver.turn(1, |_| ());
+        assert_eq!(receiver.shard().got, [vec![1, 2, 3], vec![4]], "what has left is not added to");
+        let counters = receiver.counters();
+        assert_eq!((counters.handlers, counters.handlers_at_once), (2, 2));
+    }
 }
