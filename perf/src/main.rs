@@ -84,6 +84,8 @@ enum Command {
         load: Storm,
         #[command(flatten)]
         target: TargetArguments,
+        #[command(flatten)]
+        picture: Picture,
     },
     /// Finds how many players of a described game the server carries, what they cost, and what another machine would carry.
     ///
@@ -252,9 +254,9 @@ fn players(load: &Players, target: &TargetArguments, picture: &Picture) -> Resul
     picture.draw(&[report])
 }
 
-fn storm(load: &Storm, target: &TargetArguments) -> Result<(), Failure> {
+fn storm(load: &Storm, target: &TargetArguments, picture: &Picture) -> Result<(), Failure> {
     let target = Load::start_with(target, 0, |setup| load.configure(setup))?;
-    load.run(&target, |report| println!("{}", report.json_line()))
+    print_and_draw(picture, |each| load.run(&target, each))
 }
 
 fn objects(load: &Objects, target: &TargetArguments, picture: &Picture) -> Result<(), Failure> {
@@ -302,7 +304,7 @@ fn main() -> ExitCode {
             with_lines(json, |line| table.run(line, |row| println!("{row}")))
         }
         Command::Players { load, target, picture, .. } => players(&load, &target, &picture),
-        Command::Storm { load, target } => storm(&load, &target),
+        Command::Storm { load, target, picture } => storm(&load, &target, &picture),
         Command::Plan(_) if arguments.awake => {
             Err(Failure::new("a plan judges its own generator by the processor time it needs: not with --awake"))
         }

@@ -205,7 +205,10 @@ impl Session {
                 && review.zones.binary_search(&location.zone).is_ok()
         };
         if let Some((&context, review)) = self.interests.reviews.iter_mut().find(|(_, review)| asks(review)) {
-            review.doubtful.push(location.channel());
+            // A parent that does not answer is asked for ever: the list is as long as its zones, not as what happens there.
+            if !review.doubtful.contains(&location.channel()) {
+                review.doubtful.push(location.channel());
+            }
             self.interests.doubted.insert(doid, context);
         }
     }

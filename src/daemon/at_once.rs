@@ -6,6 +6,7 @@
 //! receives it, and what the object has to say stands behind it either way. As soon as anything of this is not so, it takes
 //! the way of all (`Daemon::publish`).
 
+use super::links::makes_sessions_subscribe;
 use super::{Daemon, Message};
 use crate::outbox::Participant;
 use crate::wire::{Channel, Datagram, Doid, next_frame, only_recipient};
@@ -54,6 +55,10 @@ impl Daemon {
         let Some((doid, home)) = self.object_of(body, turn) else { return false };
         let is_here = home == turn.shard();
         if self.has_upstream || (is_here && !here) || self.has_subscribers(doid) {
+            return false;
+        }
+        // Whoever has subscribed on the object's own executor has not told this one: then the link has to wait behind it.
+        if !is_here && makes_sessions_subscribe(body) {
             return false;
         }
         if is_here && !turn.may_handle_at_once() {

@@ -253,6 +253,7 @@ impl Daemon {
             if !is_waiting && let Some(run) = self.run_of_link(&bytes[used..], turn) {
                 used += run.frames().len();
                 self.publish_run(participant, run, turn);
+                at_once = false;
                 continue;
             }
             let outcome = Link::read(body);

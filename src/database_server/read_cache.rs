@@ -3,15 +3,17 @@
 //! Decides which reads need not ask the engine. Every operation on an object passes here twice, when it is submitted and
 //! when it is done, both in the engine's order (`protocol-ss-dbss-db.md` §4.4: serial for each object). What is kept is the
 //! object as of the last operation that is done, so nobody hears of what is less durable than configured (guarantee G7);
-//! and it answers only while no write of the object is under way, so nobody misses what was written before.
+//! and it answers only while no write of the object is under way, so nobody misses what was written before, and nothing else
+//! of whoever asks, so that everybody is answered in the order of asking (guarantee G9).
 
 use super::operation::{DatabaseCompletion, FieldIds, FieldValues, Operation, Outcome};
 use super::request::is_read;
-use crate::wire::Doid;
+use crate::wire::{Channel, Doid, message_type as t};
 use bytes::Bytes;
 use donet_dc::{Contract, FieldKind};
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
+use std::hash::Hash;
 
 /// What an object weighs besides its values: its places in two tables, and its share of their empty ones.
 const OBJECT_BYTES: usize = 160;
@@ -68,8 +70,10 @@ pub(super) struct ReadCache {
     young_bytes: usize,
     old: HashMap<Doid, Cached>,
     old_bytes: usize,
-    /// Writes that were submitted and are not done.
+    /// Writes that were submitted and are not done, by object.
     writes: HashMap<Doid, u32>,
+    /// Operations that were submitted and are not done, by who asked.
+    asked: HashMap<Channel, u32>,
     /// A write has failed, and none has succeeded since: the storage may bring back what was answered with failure.
     in_doubt: bool,
 }
@@ -81,8 +85,10 @@ impl ReadCache {
     }
 
     pub(super) fn set_bytes_max(&mut self, bytes_max: usize) {
+        if bytes_max < self.bytes_max {
+            self.forget_all();
+        }
         self.bytes_max = bytes_max;
-        self.age();
     }
 
     /// Bytes that are kept, as an estimate.
@@ -91,16 +97,21 @@ impl ReadCache {
     }
 
     /// What an operation is answered with, if that is known; otherwise it is submitted to the engine now.
-    pub(super) fn answer_or_submit(&mut self, operation: &Operation) -> Option<Outcome> {
-        let doid = operation.doid();
-        if operation.is_write() {
+    pub(super) fn answer_or_submit(&mut self, requester: Channel, operation: &Operation) -> Option<Outcome> {
+        let answer = self.answer(requester, operation);
+        if answer.is_none() {
+            *self.asked.entry(requester).or_default() += 1;
             // A new object has no number yet, and nothing is known of it.
-            if !matches!(operation, Operation::Create { .. }) {
-                *self.writes.entry(doid).or_default() += 1;
+            if operation.is_write() && !matches!(operation, Operation::Create { .. }) {
+                *self.writes.entry(operation.doid()).or_default() += 1;
             }
-            return None;
         }
-        if !self.writes.is_empty() && self.writes.contains_key(&doid) {
+        answer
+    }
+
+    fn answer(&mut self, requester: Channel, operation: &Operation) -> Option<Outcome> {
+        let doid = operation.doid();
+        if operation.is_write() || self.asked.contains_key(&requester) || self.writes.contains_key(&doid) {
             return None;
         }
         if !self.young.contains_key(&doid) {
@@ -115,11 +126,9 @@ impl ReadCache {
     pub(super) fn done(&mut self, completion: &DatabaseCompletion, contract: &Contract) {
         let DatabaseCompletion { doid, message_type, ref outcome, .. } = *completion;
         let is_write = !is_read(message_type);
-        if is_write && let Entry::Occupied(mut writes) = self.writes.entry(doid) {
-            *writes.get_mut() -= 1;
-            if *writes.get() == 0 {
-                writes.remove();
-            }
+        take_one(&mut self.asked, completion.requester);
+        if is_write && message_type != t::DBSERVER_CREATE_OBJECT {
+            take_one(&mut self.writes, doid);
         }
         match outcome {
             Outcome::Failed if is_write => {
@@ -173,24 +182,25 @@ impl ReadCache {
         if weight > self.bytes_max / 2 {
             return;
         }
-        self.young_bytes += weight;
-        self.young.insert(doid, cached);
-        self.age();
-        debug_assert!(self.bytes() <= self.bytes_max);
-    }
-
-    fn age(&mut self) {
-        if self.young_bytes > self.bytes_max / 2 {
+        if self.young_bytes + weight > self.bytes_max / 2 {
             self.old = std::mem::take(&mut self.young);
             self.old_bytes = std::mem::take(&mut self.young_bytes);
         }
-        if self.bytes() > self.bytes_max {
-            self.forget_all();
-        }
+        self.young_bytes += weight;
+        self.young.insert(doid, cached);
     }
 
     fn forget_all(&mut self) {
         (self.young, self.old) = Default::default();
         (self.young_bytes, self.old_bytes) = (0, 0);
+    }
+}
+
+fn take_one<K: Eq + Hash>(counts: &mut HashMap<K, u32>, key: K) {
+    if let Entry::Occupied(mut count) = counts.entry(key) {
+        *count.get_mut() -= 1;
+        if *count.get() == 0 {
+            count.remove();
+        }
     }
 }

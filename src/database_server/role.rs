@@ -101,7 +101,7 @@ impl DatabaseServer {
 
     /// Answers what is known, and asks the engine for the rest.
     fn carry_out(&mut self, request: DatabaseRequest, out: &mut Outbox) {
-        let Some(outcome) = self.cache.answer_or_submit(&request.operation) else {
+        let Some(outcome) = self.cache.answer_or_submit(request.requester, &request.operation) else {
             out.push(Action::Database { server: self.index, request });
             return;
         };

@@ -155,7 +155,17 @@ impl World {
 
     /// The requests that a message becomes; what is answered at once stays in the outbox.
     pub fn requests(&mut self, channel: Channel, message_type: MessageType, payload: Payload) -> Vec<DatabaseRequest> {
-        let datagram = Encoder::internal(&[channel], REQUESTER, message_type).bytes(&payload.0).datagram().unwrap();
+        self.requests_of(REQUESTER, channel, message_type, payload)
+    }
+
+    pub fn requests_of(
+        &mut self,
+        requester: Channel,
+        channel: Channel,
+        message_type: MessageType,
+        payload: Payload,
+    ) -> Vec<DatabaseRequest> {
+        let datagram = Encoder::internal(&[channel], requester, message_type).bytes(&payload.0).datagram().unwrap();
         self.role.on_datagram(&datagram, &mut self.out);
         let mut requests = Vec::new();
         for action in self.out.drain().collect::<Vec<_>>() {

@@ -171,9 +171,11 @@ impl Players {
 }
 
 /// All have logged in.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Login {
     pub(crate) spent: Spent,
+    /// How many did so when.
+    pub(crate) coming: Timeline,
     /// Resident memory of the server, before and with all of them.
     pub(crate) bytes: Option<(u64, u64)>,
 }
@@ -271,6 +273,7 @@ impl Run {
     pub(crate) fn log_in(&mut self, target: &Target) -> Result<Login, Failure> {
         let before = Mark::take(target)?;
         let mut beaten = Instant::now();
+        let (mut coming, mut counted) = (Timeline::new(beaten), self.crowd.logged_in());
         let mut progress = Progress::new("players: login", self.options.population.clients.into());
         self.turns("logins", |run| {
             run.crowd.log_in_more(&mut run.network)?;
@@ -278,12 +281,15 @@ impl Run {
                 beaten = Instant::now();
                 run.crowd.all_heartbeats(&mut run.network);
             }
-            let done = run.crowd.logged_in();
-            progress.show(Instant::now(), done.into(), || format!("{done} clients"));
+            let (now, done) = (Instant::now(), run.crowd.logged_in());
+            coming.add(now, done.saturating_sub(counted));
+            counted = done;
+            progress.show(now, done.into(), || format!("{done} clients"));
             Ok(run.crowd.everything_is_there())
         })?;
         let after = Mark::take(target)?;
-        Ok(Login { spent: after.since(&before), bytes: before.server_bytes().zip(after.server_bytes()) })
+        let bytes = before.server_bytes().zip(after.server_bytes());
+        Ok(Login { spent: after.since(&before), bytes, coming })
     }
 
     fn turn(&mut self, timeout: Duration) -> Result<(), Failure> {

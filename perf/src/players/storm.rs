@@ -46,18 +46,19 @@ impl Storm {
             report.set("clients", self.population.clients);
             report.set("zone_size", self.population.zone_size);
             run.rest(target)?;
-            self.come(&mut run, target, &mut report)?;
+            self.come(round, &mut run, target, &mut report)?;
             self.vanish(&mut run, target, &mut report)?;
             each(&report);
         }
         Ok(())
     }
 
-    fn come(&self, run: &mut Run, target: &Target, report: &mut Report) -> Result<(), Failure> {
+    fn come(&self, round: u32, run: &mut Run, target: &Target, report: &mut Report) -> Result<(), Failure> {
         let login = run.log_in(target)?;
         report.set("login_seconds", login.spent.elapsed.as_secs_f64());
         report.set("logins_per_s", f64::from(self.population.clients) / login.spent.elapsed.as_secs_f64());
         report.set("login_cpu_us", login.cpu_us(self.population.clients));
+        report.set_rate(&format!("logins, round {round}"), &login.coming);
         report.set("resident_bytes_before", login.bytes.map(|(before, _)| before));
         report.set("resident_bytes_logged_in", login.bytes.map(|(_, with)| with));
         Ok(())

@@ -14,6 +14,8 @@ const TAIL_BYTES: usize = 64 * 1024;
 /// So many pieces have room on a connection that sends few at a time, and so many copied bytes.
 const KEPT_PIECES: usize = 4;
 const KEPT_BYTES: usize = 128;
+/// More than this is kept on no connection, however much it always sends: tens of thousands may fall silent behind a burst.
+const KEPT_BYTES_MAX: usize = 16 * 1024;
 
 #[derive(Debug, Default)]
 pub(super) struct Unsent {
@@ -102,7 +104,8 @@ impl Unsent {
         if self.pieces.capacity() > KEPT_PIECES && pieces <= self.pieces.capacity() / 4 {
             self.pieces.shrink_to(KEPT_PIECES);
         }
-        if self.tail.capacity() > KEPT_BYTES && tail_bytes <= self.tail.capacity() / 4 {
+        let is_small = tail_bytes <= self.tail.capacity() / 4;
+        if (self.tail.capacity() > KEPT_BYTES && is_small) || self.tail.capacity() > KEPT_BYTES_MAX {
             self.tail.shrink_to(KEPT_BYTES);
         }
     }
@@ -194,6 +197,7 @@ mod tests {
         assert!(send(400, 0).0 >= 2000 && send(400, 0).0 >= 2000);
         assert_eq!(send(1, 0).0, KEPT_BYTES);
         assert_eq!(send(1, 0).0, KEPT_BYTES);
+        assert_eq!(send(KEPT_BYTES_MAX / 4, 0).0, KEPT_BYTES, "nobody keeps as much");
         assert!(send(0, 40).1 >= 40 && send(0, 40).1 >= 40);
         assert_eq!(send(0, 1).1, KEPT_PIECES);
     }
