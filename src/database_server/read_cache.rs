@@ -3,22 +3,24 @@
 //! Decides which reads need not ask the engine. Every operation on an object passes here twice, when it is submitted and
 //! when it is done, both in the engine's order (`protocol-ss-dbss-db.md` §4.4: serial for each object). What is kept is the
 //! object as of the last operation that is done, so nobody hears of what is less durable than configured (guarantee G7);
-//! and it answers only while no write of the object is under way, so nobody misses what was written before, and nothing else
-//! of whoever asks, so that everybody is answered in the order of asking (guarantee G9).
+//! and it answers only while no write of the object is under way, so nobody misses what was written before. An answer waits
+//! behind what else of its asker is under way: everybody is answered in the order of asking (guarantee G9).
 
-use super::operation::{DatabaseCompletion, FieldIds, FieldValues, Operation, Outcome};
+use super::operation::{DatabaseCompletion, DatabaseRequest, FieldIds, FieldValues, Operation, Outcome};
 use super::request::is_read;
 use crate::wire::{Channel, Doid, message_type as t};
 use bytes::Bytes;
 use donet_dc::{Contract, FieldKind};
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
-use std::hash::Hash;
+use std::collections::VecDeque;
 
 /// What an object weighs besides its values: its places in two tables, and its share of their empty ones.
 const OBJECT_BYTES: usize = 160;
 /// What a value weighs besides its bytes.
 const VALUE_BYTES: usize = 72;
+/// So many answers may wait; beyond it the engine is asked, whose queue has a limit of its own.
+const WAITING_MAX: usize = 4096;
 
 #[derive(Debug, Default)]
 struct Cached {
@@ -61,6 +63,26 @@ impl Cached {
     }
 }
 
+/// Somebody who has operations under way.
+#[derive(Debug, Default)]
+struct Asker {
+    /// Operations that were submitted, and how many of them are done.
+    submitted: u64,
+    done: u64,
+    /// Answers from memory, each with the number of operations that it waits behind.
+    waiting: VecDeque<(u64, DatabaseCompletion)>,
+}
+
+/// What becomes of an operation.
+#[derive(Debug)]
+pub(super) enum Course {
+    Answered(DatabaseCompletion),
+    /// It is known, and waits behind what was submitted before.
+    Waits,
+    /// The engine has to do it.
+    Submitted(DatabaseRequest),
+}
+
 /// Objects that weigh at most half of what may be kept, young and old: what is used moves to the young, and when there is no
 /// room for more of these, the old are forgotten and the young become old.
 #[derive(Debug, Default)]
@@ -72,8 +94,10 @@ pub(super) struct ReadCache {
     old_bytes: usize,
     /// Writes that were submitted and are not done, by object.
     writes: HashMap<Doid, u32>,
-    /// Operations that were submitted and are not done, by who asked.
-    asked: HashMap<Channel, u32>,
+    /// Who has operations under way.
+    askers: HashMap<Channel, Asker>,
+    /// Answers that wait, of all askers.
+    waiting: usize,
     /// A write has failed, and none has succeeded since: the storage may bring back what was answered with failure.
     in_doubt: bool,
 }
@@ -96,22 +120,47 @@ impl ReadCache {
         self.young_bytes + self.old_bytes
     }
 
-    /// What an operation is answered with, if that is known; otherwise it is submitted to the engine now.
-    pub(super) fn answer_or_submit(&mut self, requester: Channel, operation: &Operation) -> Option<Outcome> {
-        let answer = self.answer(requester, operation);
-        if answer.is_none() {
-            *self.asked.entry(requester).or_default() += 1;
-            // A new object has no number yet, and nothing is known of it.
-            if operation.is_write() && !matches!(operation, Operation::Create { .. }) {
-                *self.writes.entry(operation.doid()).or_default() += 1;
-            }
+    /// Answers what is known; the rest is submitted to the engine now.
+    pub(super) fn take(&mut self, request: DatabaseRequest) -> Course {
+        let DatabaseRequest { requester, context, message_type, ref operation, .. } = request;
+        let doid = operation.doid();
+        let is_crowded = self.waiting >= WAITING_MAX;
+        let answer = if is_crowded { None } else { self.answer(operation) };
+        if let Some(outcome) = answer {
+            let completion = DatabaseCompletion { requester, context, message_type, doid, outcome };
+            let Some(asker) = self.askers.get_mut(&requester) else { return Course::Answered(completion) };
+            asker.waiting.push_back((asker.submitted, completion));
+            self.waiting += 1;
+            return Course::Waits;
         }
-        answer
+        self.askers.entry(requester).or_default().submitted += 1;
+        // A new object has no number yet, and nothing is known of it.
+        if operation.is_write() && !matches!(operation, Operation::Create { .. }) {
+            *self.writes.entry(doid).or_default() += 1;
+        }
+        Course::Submitted(request)
     }
 
-    fn answer(&mut self, requester: Channel, operation: &Operation) -> Option<Outcome> {
+    /// The answers that need not wait any more, once an operation that was submitted is done and answered.
+    pub(super) fn released(&mut self, requester: Channel) -> Vec<DatabaseCompletion> {
+        let Entry::Occupied(mut entry) = self.askers.entry(requester) else { return Vec::new() };
+        let asker = entry.get_mut();
+        asker.done += 1;
+        let done = asker.done;
+        let mut released = Vec::new();
+        while let Some((_, completion)) = asker.waiting.pop_front_if(|(behind, _)| *behind <= done) {
+            released.push(completion);
+        }
+        self.waiting -= released.len();
+        if asker.done == asker.submitted {
+            entry.remove();
+        }
+        released
+    }
+
+    fn answer(&mut self, operation: &Operation) -> Option<Outcome> {
         let doid = operation.doid();
-        if operation.is_write() || self.asked.contains_key(&requester) || self.writes.contains_key(&doid) {
+        if operation.is_write() || self.writes.contains_key(&doid) {
             return None;
         }
         if !self.young.contains_key(&doid) {
@@ -126,9 +175,14 @@ impl ReadCache {
     pub(super) fn done(&mut self, completion: &DatabaseCompletion, contract: &Contract) {
         let DatabaseCompletion { doid, message_type, ref outcome, .. } = *completion;
         let is_write = !is_read(message_type);
-        take_one(&mut self.asked, completion.requester);
-        if is_write && message_type != t::DBSERVER_CREATE_OBJECT {
-            take_one(&mut self.writes, doid);
+        if is_write
+            && message_type != t::DBSERVER_CREATE_OBJECT
+            && let Entry::Occupied(mut writes) = self.writes.entry(doid)
+        {
+            *writes.get_mut() -= 1;
+            if *writes.get() == 0 {
+                writes.remove();
+            }
         }
         match outcome {
             Outcome::Failed if is_write => {
@@ -145,7 +199,7 @@ impl ReadCache {
             }
             Outcome::Deleted => {
                 self.in_doubt = false;
-                self.take(doid);
+                self.forget(doid);
             }
             Outcome::Object { class, values } => self.change(doid, |cached| {
                 *cached = Cached { whole: Some(*class), values: FieldValues::default() };
@@ -156,7 +210,7 @@ impl ReadCache {
         }
     }
 
-    fn take(&mut self, doid: Doid) -> Option<Cached> {
+    fn forget(&mut self, doid: Doid) -> Option<Cached> {
         if let Some(young) = self.young.remove(&doid) {
             self.young_bytes -= young.weight();
             return Some(young);
@@ -170,7 +224,7 @@ impl ReadCache {
         if self.bytes_max == 0 || self.in_doubt {
             return;
         }
-        let mut cached = self.take(doid).unwrap_or_default();
+        let mut cached = self.forget(doid).unwrap_or_default();
         change(&mut cached);
         if cached.whole.is_some() || !cached.values.is_empty() {
             self.insert(doid, cached);
@@ -193,14 +247,5 @@ impl ReadCache {
     fn forget_all(&mut self) {
         (self.young, self.old) = Default::default();
         (self.young_bytes, self.old_bytes) = (0, 0);
-    }
-}
-
-fn take_one<K: Eq + Hash>(counts: &mut HashMap<K, u32>, key: K) {
-    if let Entry::Occupied(mut count) = counts.entry(key) {
-        *count.get_mut() -= 1;
-        if *count.get() == 0 {
-            count.remove();
-        }
     }
 }

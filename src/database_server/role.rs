@@ -6,7 +6,7 @@
 
 use super::answer;
 use super::operation::{DatabaseCompletion, DatabaseRequest, FieldValues, Outcome, Refusal};
-use super::read_cache::ReadCache;
+use super::read_cache::{Course, ReadCache};
 use super::request::{Parsed, RequestError, RequestParser, is_stored};
 use crate::config;
 use crate::outbox::{Action, Outbox, Participant};
@@ -101,14 +101,16 @@ impl DatabaseServer {
 
     /// Answers what is known, and asks the engine for the rest.
     fn carry_out(&mut self, request: DatabaseRequest, out: &mut Outbox) {
-        let Some(outcome) = self.cache.answer_or_submit(request.requester, &request.operation) else {
-            out.push(Action::Database { server: self.index, request });
-            return;
-        };
+        match self.cache.take(request) {
+            Course::Answered(completion) => self.answer_from_memory(&completion, out),
+            Course::Waits => {}
+            Course::Submitted(request) => out.push(Action::Database { server: self.index, request }),
+        }
+    }
+
+    fn answer_from_memory(&self, completion: &DatabaseCompletion, out: &mut Outbox) {
         out.metrics.database_reads_cached += 1;
-        let DatabaseRequest { requester, context, message_type, operation, .. } = request;
-        let doid = operation.doid();
-        self.reply(&DatabaseCompletion { requester, context, message_type, doid, outcome }, out);
+        self.reply(completion, out);
     }
 
     fn refuse(
@@ -140,6 +142,9 @@ impl DatabaseServer {
             self.broadcast(&completion, out);
         }
         self.reply(&completion, out);
+        for waited in self.cache.released(completion.requester) {
+            self.answer_from_memory(&waited, out);
+        }
     }
 
     fn count(&self, completion: &DatabaseCompletion, out: &mut Outbox) {
