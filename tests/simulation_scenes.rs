@@ -14,8 +14,8 @@ use donet::admin::{Answer, Inspection, Question};
 use donet::daemon::{Daemon, External, LINK_ACCEPTOR, LINK_LISTENER, client_listener};
 use donet::state_server::FanOutLimits;
 use donet::wire::{Datagram, Encoder, MessageType, Reader, message_type as t, next_frame};
-use donet_shards::ShardId;
 use donet_shards::sim::{Peer, Random, Shape, World};
+use donet_shards::{ShardId, shard_of};
 use stage::Stage;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc;
@@ -369,6 +369,53 @@ fn what_follows_an_opened_channel_reaches_the_session() {
             let told: Vec<u16> = bytes.iter().flat_map(|bytes| message_types(bytes)).collect();
             let count = |wanted: donet::wire::MessageType| told.iter().filter(|&&number| number == wanted.0).count();
             assert_eq!(count(t::CLIENT_DONE_INTEREST_RESP), 2, "seed {seed}, {shards} executors");
+            assert_eq!(count(t::CLIENT_ENTER_OBJECT_REQUIRED_OWNER), 1, "seed {seed}, {shards} executors");
+        }
+    }
+}
+
+/// The same where the session hears it by another channel than its own: what an object is told right behind it on the one
+/// executor does not overtake it, and a doid's executor, which alone knows who has subscribed there, is waited for.
+#[test]
+fn what_follows_a_channel_opened_by_way_of_another_reaches_the_session() {
+    for seed in 600..660 {
+        for shards in [1, 2, 4] {
+            let mut play = Play::new(seed, shards, 2);
+            let account = 7 << 40;
+            let open = |to: u64, channel: u64| {
+                frame(Encoder::internal(&[to], AI, t::CLIENTAGENT_OPEN_CHANNEL).channel(channel))
+            };
+            let become_owner =
+                |to: u64, owner: u64| frame(Encoder::internal(&[to], AI, t::CLIENTAGENT_SET_CLIENT_ID).channel(owner));
+            // A doid that nobody has, on the executor of each session.
+            let sessions = (0..play.clients.len() as u64).map(|number| FIRST_SESSION + number);
+            let doids: Vec<u64> = sessions
+                .map(|session| {
+                    let is_there = |doid: &u64| shard_of(*doid, shards) == shard_of(session, shards);
+                    let doid = (60_000 + session % 1000 * 1000..).find(is_there).expect("some");
+                    play.world.send(play.ai, &open(session, doid));
+                    doid
+                })
+                .collect();
+            play.world.send(play.ai, &open(FIRST_SESSION, account));
+            play.world.run();
+            // No doid: nothing is found there but subscribers.
+            let owner = 10 << 40;
+            let own = Encoder::internal(&[PARENTS[0].into()], AI, t::STATESERVER_OBJECT_SET_OWNER).channel(owner);
+            for message in [open(account, 8 << 40), become_owner(account, owner), frame(own)] {
+                play.world.send(play.ai, &message);
+            }
+            for (&doid, channel) in doids.iter().zip(9_u64 << 40..) {
+                let note = frame(Encoder::client(t::CLIENT_DONE_INTEREST_RESP).u32(1).u16(0));
+                let send = Encoder::internal(&[channel], AI, t::CLIENTAGENT_SEND_DATAGRAM).blob(&note[2..]);
+                play.world.send(play.ai, &open(doid, channel));
+                play.world.send(play.ai, &frame(send));
+            }
+            play.world.run();
+            let bytes: Vec<Vec<u8>> = play.clients.iter().map(|client| play.world.received(client.peer)).collect();
+            let told: Vec<u16> = bytes.iter().flat_map(|bytes| message_types(bytes)).collect();
+            let count = |wanted: MessageType| told.iter().filter(|&&number| number == wanted.0).count();
+            assert_eq!(count(t::CLIENT_DONE_INTEREST_RESP), doids.len(), "seed {seed}, {shards} executors");
             assert_eq!(count(t::CLIENT_ENTER_OBJECT_REQUIRED_OWNER), 1, "seed {seed}, {shards} executors");
         }
     }

@@ -142,3 +142,17 @@ fn a_cache_that_is_switched_off_forgets_and_one_that_is_switched_on_learns() {
     world.role.reload(with(1 << 20), 1);
     assert_eq!(hits(&mut world), 1);
 }
+
+/// However the budget divides into objects: room is made by forgetting the older ones.
+#[test]
+fn what_was_read_last_is_answered_from_memory() {
+    for cache_bytes in (500..3000).step_by(10) {
+        let settings = config::DatabaseServer { cache_bytes, ..settings(FIRST..=FIRST + 4) };
+        let mut world = World::with(settings, MemoryStorage::default(), CONTRACT);
+        for number in 1..=5 {
+            let doid = world.create(AVATAR, 0, args());
+            (0..2).for_each(|_| drop(world.get_all(doid)));
+            assert_eq!(world.out.metrics.database_reads_cached, number, "{cache_bytes} bytes");
+        }
+    }
+}
